@@ -144,6 +144,7 @@ def trigger_of(body: dict[str, Any]) -> Trigger:
         force=body["force"],
         reason=body["reason"].value,
         settle_s=body["settle_seconds"],
+        control=body["control"],
     )
 
 

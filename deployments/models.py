@@ -136,6 +136,26 @@ class Deployment(models.Model):
         verbose_name=_("policy version"),
     )
 
+    control = models.JSONField(
+        _("control group"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Where the old version beside the new one is measured (deployments/control.py); empty: nowhere.",
+    )
+    control_problem = models.JSONField(
+        null=True, blank=True, editable=False, help_text="Why the control group gave no sample when last asked."
+    )
+    green = models.CharField(
+        _("green endpoint"),
+        max_length=2048,
+        blank=True,
+        editable=False,
+        default="",
+        db_default="",
+        help_text="Where its window is measured, as its finish said; empty: as its environment is.",
+    )
+
     objects = DeploymentQuerySet.as_manager()
 
     class Meta:

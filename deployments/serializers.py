@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from deployments import shown
+from deployments.control import FIELDS, Control, InvalidControl
 from deployments.models import Kind
 from deployments.results import known_words, result_of
 from outbound.fetcher import EndpointError, parse_endpoint
@@ -91,6 +92,28 @@ class SettleField(Optional, serializers.IntegerField):
         )
 
 
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string"},
+            {"type": "object", "properties": {name: {"type": "string"} for name in FIELDS}},
+        ],
+        "nullable": True,
+    }
+)
+class ControlField(Optional):
+    """Where the control group is measured; reads as Control, None where the call names none."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, allow_null=True, default=None, **kwargs)
+
+    def to_internal_value(self, data: Any) -> Control | None:
+        try:
+            return Control.parse(data)
+        except InvalidControl as error:
+            raise serializers.ValidationError({error.field: [str(error)]} if error.field else str(error)) from None
+
+
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "object", "additionalProperties": True}]})
 class PolicyField(serializers.Field[Any, Any, Any, Any]):
     """The content of a seqpulse.toml: its text, or the same as a JSON object."""
@@ -122,6 +145,10 @@ class TriggerRequest(serializers.Serializer[Any]):
     kind = KindField(help_text="rollback: it restores an earlier version; verification: nothing changes.")
     settle_seconds = SettleField(
         help_text="Seconds between finish and the window, 0 to 3600; missing: the environment's setting."
+    )
+    control = ControlField(
+        help_text="The old version that runs beside the new one: the URL of its endpoint, or label matchers of its "
+        "series (a text with :// is a URL); or an object with endpoint, selector and treatment."
     )
     policy = PolicyField(required=False, allow_null=True, default=None, help_text="The text of a seqpulse.toml.")
     force = serializers.BooleanField(

@@ -14,6 +14,7 @@ from django.db.models import F
 
 from deployments.closing import earlier_attempt, supersede, why_closed
 from deployments.commits import same_commit
+from deployments.control import PRE_SAMPLES, PRE_SPACING_S, Control, notes_about
 from deployments.models import Deployment, DeploymentKey, Kind, State
 from deployments.outbox import event_about
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
@@ -64,7 +65,7 @@ class Trigger:
 
     facts: columns of the deployment; policy: of its seqpulse.toml; force: supersede a running deployment, and with
     a reason begin in spite of a freeze; settle_s: seconds between finish and the window, None: as many as the
-    environment says.
+    environment says; control: where the old version is measured that runs beside the new one.
     """
 
     env: str
@@ -75,6 +76,7 @@ class Trigger:
     force: bool = False
     reason: str = ""
     settle_s: int | None = None
+    control: Control | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ def supersedes(trigger: Trigger, found: Started) -> bool:
 
 # In SQL for speed, as in projects/authentication.py.
 ENVIRONMENT = """
-SELECT id, project_id, name, metrics_endpoint, source_kinds, settle_s,
+SELECT id, project_id, name, metrics_endpoint, source_kinds, settle_s, origins,
     EXISTS (SELECT FROM deployments WHERE environment_id = environment.id AND state = 'running')
     OR EXISTS (SELECT FROM deployment_keys WHERE environment_id = environment.id AND key = %(key)s)
     OR EXISTS (SELECT FROM deployments WHERE environment_id = environment.id AND idempotency_key = %(key)s)
@@ -227,9 +229,9 @@ def unknown_environment(project: Project, name: str) -> UnknownEnvironment:
 
 def environment_from(columns: Sequence[Any]) -> Environment:
     """Return an environment of which only these columns are loaded, in the model's order."""
-    *others, kinds, settle_s = columns
-    names = ["id", "project_id", "name", "metrics_endpoint", "source_kinds", "settle_s"]
-    return Environment.from_db(connection.alias, names, [*others, json.loads(kinds), settle_s])
+    *others, kinds, settle_s, origins = columns
+    names = ["id", "project_id", "name", "metrics_endpoint", "source_kinds", "settle_s", "origins"]
+    return Environment.from_db(connection.alias, names, [*others, json.loads(kinds), settle_s, json.loads(origins)])
 
 
 def existing(environment: Environment, trigger: Trigger) -> Started | None:
@@ -288,6 +290,7 @@ def insert_after(
     """
     superseded = running is not None and supersede(running)
     notes = take_endpoint(environment, trigger.metrics_endpoint)
+    notes += notes_about(trigger.control, environment)
     given = trigger.facts.get("kind")
     may_roll_back = given in ("", None, Kind.ROLLBACK)
     earlier = rolls_back_to(environment, trigger.facts.get("commit_sha", "")) if may_roll_back else None
@@ -326,12 +329,17 @@ def insert(project: Project, environment: Environment, trigger: Trigger) -> Depl
         interval_s=settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS,
         settle_s=environment.settle_s if trigger.settle_s is None else trigger.settle_s,
         policy_version=version,
+        control=None if trigger.control is None else trigger.control.as_json(),
         **trigger.facts,
     )
     write_with_number(deployment)
     now = deployment.started_at
     expires_at = pre_sample_expires_at(now, deployment.window_samples, deployment.interval_s)
-    enqueue([NewJob("pre_collect", now, deployment.pk, "pre", expires_at=expires_at, fair_key=project.pk)])
+    spacing = timedelta(seconds=min(deployment.interval_s, PRE_SPACING_S))
+    enqueue(
+        NewJob("pre_collect", now + number * spacing, deployment.pk, "pre", number, expires_at, fair_key=project.pk)
+        for number in range(1 if trigger.control is None else PRE_SAMPLES)
+    )
     return deployment
 
 
@@ -376,7 +384,8 @@ class PreSample:
 
 def settled_pre_sample(deployment_id: int) -> PreSample | None:
     """Return the state of the PRE sample once it is stored or its first attempt has failed, else None."""
-    job = ScheduledJob.objects.filter(deployment_id=deployment_id, job_type="pre_collect").first()
+    jobs = ScheduledJob.objects.filter(deployment_id=deployment_id, job_type="pre_collect")
+    job = jobs.order_by("sequence_index").first()
     if job is None:
         return PreSample("failed", render(Fact("pre_sample_without_job")))
     if job.status == JobStatus.COMPLETED:
@@ -462,7 +471,7 @@ FROM projects_environment AS environment
 WHERE deployments.uuid = %s AND deployments.project_id = %s AND state = 'running' AND environment.id = environment_id
 RETURNING deployments.id, finished_at, deployments.settle_s, environment.deleting_at IS NOT NULL,
     environment.id, environment.project_id, environment.name, environment.metrics_endpoint, environment.source_kinds,
-    environment.settle_s
+    environment.settle_s, environment.origins
 """
 
 

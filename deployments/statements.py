@@ -5,6 +5,7 @@ archived environment, a lost race) is left to deployments/services.py, which dec
 statement that does not find its case usual has written nothing but the count of the call.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,10 +19,12 @@ from django.db import connection
 from common.database import prepared
 from deployments.announcer import announcer
 from deployments.commits import SHORTEST_SHA
+from deployments.control import PRE_SAMPLES, PRE_SPACING_S, notes_about
 from deployments.plan import SHORTEST_USE_S
 from deployments.services import Trigger, missing_endpoint, under_observation
 from explain.facts import Fact
 from projects.authentication import CALLING, Counter, SeenKey
+from projects.models import Environment
 from projects.plans import PLANS
 from scheduler.queue import DUE_SOON, notify, writing
 
@@ -33,6 +36,9 @@ _CASES = " ".join(f"WHEN '{name}' THEN {plan.window_minutes}" for name, plan in 
 WINDOW = f"least(coalesce(nullif(window_minutes, 0), CASE plan {_CASES} END), CASE plan {_CASES} END)"
 INTERVAL = "make_interval(secs => %(interval_s)s::float8)"
 # deployments.plan.valid_for
+PRE_SPACING = f"least({INTERVAL}, '{PRE_SPACING_S} s')"
+PRE_EXPIRES = f"started_at + greatest(window_samples * {INTERVAL}, '{SHORTEST_USE_S} s')"
+LAST_PRE = f"CASE WHEN %(control)s = '' THEN 0 ELSE {PRE_SAMPLES - 1} END"
 VALID_FOR = f"greatest({INTERVAL}, '{SHORTEST_USE_S} s')"
 
 # Who announces the changes, the triggers at once or `run` later, and whether pollers are to be woken.
@@ -57,6 +63,7 @@ MEASURED = f"(environment.metrics_endpoint <> '' OR NOT {ASKS_ENDPOINT})"
 TRIGGER = f"""
 WITH {CALLING},
 named AS MATERIALIZED (SELECT environment.id, {MEASURED} AS measured, environment.settle_s,
+        CASE WHEN %(control)s <> '' THEN json_build_array(metrics_endpoint, source_kinds, origins)::text END AS about,
         environment.project_id, allowed.team_id
     FROM projects_environment AS environment JOIN allowed ON allowed.id = environment.project_id
     WHERE environment.name = %(env)s AND environment.deleting_at IS NULL
@@ -84,24 +91,26 @@ next AS (UPDATE projects_project AS project SET last_number = last_number + 1 FR
     RETURNING project.id, last_number, {WINDOW} AS samples),
 inserted AS (INSERT INTO deployments (uuid, number, project_id, environment_id, state, pipeline_result, started_at,
         window_samples, interval_s, settle_s, idempotency_key, kind, branch, commit_sha, version, author, url,
-        commit_message, committed_at)
+        commit_message, committed_at, control)
     SELECT gen_random_uuid(), last_number, next.id, place.id, 'running', '', now(),
         samples, %(interval_s)s::float8, coalesce(nullif(%(settle_s)s, '')::int, place.settle_s),
         nullif(%(idempotency_key)s, ''), coalesce(nullif(%(kind)s, ''), 'deployment'), %(branch)s, %(commit_sha)s,
-        %(version)s, %(author)s, %(url)s, %(commit_message)s, nullif(%(committed_at)s, '')::timestamptz
+        %(version)s, %(author)s, %(url)s, %(commit_message)s, nullif(%(committed_at)s, '')::timestamptz,
+        nullif(%(control)s, '')::jsonb
     FROM next, place
     RETURNING id, uuid, number, started_at, environment_id, project_id, idempotency_key, window_samples),
 remembered AS (INSERT INTO deployment_keys (environment_id, key, deployment_id)
     SELECT environment_id, idempotency_key, id FROM inserted WHERE idempotency_key IS NOT NULL),
 written AS ({
     writing(
-        f'''(SELECT 'pre_collect' AS job_type, started_at AS scheduled_at, id AS deployment_id, 'pre' AS phase,
-        0 AS sequence_index, started_at + greatest(window_samples * {INTERVAL}, '{SHORTEST_USE_S} s') AS expires_at,
-        NULL AS unique_key, project_id AS fair_key, '{{}}'::jsonb AS job_metadata FROM inserted) AS new'''
+        f'''(SELECT 'pre_collect' AS job_type, started_at + place * {PRE_SPACING} AS scheduled_at, id AS deployment_id,
+        'pre' AS phase, place AS sequence_index, {PRE_EXPIRES} AS expires_at,
+        NULL AS unique_key, project_id AS fair_key, '{{}}'::jsonb AS job_metadata
+        FROM inserted, generate_series(0, {LAST_PRE}) AS place) AS new'''
     )
 })
 SELECT (SELECT value FROM counted), {AFTER}, caller.uuid, inserted.id, inserted.uuid,
-    inserted.number, place.measured
+    inserted.number, place.measured, place.about
 FROM caller LEFT JOIN inserted ON true LEFT JOIN place ON true
 """  # noqa: S608  (names of our own columns, constants)
 
@@ -183,15 +192,21 @@ def start(key: SeenKey, counter: Counter, trigger: Trigger) -> Done | None:
         "idempotency_key": trigger.idempotency_key or "",
         "settle_s": "" if trigger.settle_s is None else str(trigger.settle_s),
         "committed_at": committed_at.isoformat() if committed_at else "",
+        "control": json.dumps(trigger.control.as_json()) if trigger.control else "",
     }
     row = run(TRIGGER, key, counter, values)
     if row is None:
         return None
-    used, project, uuid, number, measured = row
+    used, project, uuid, number, measured, about = row
     if uuid is None:
         return Done(used)
     logger.info("deployment_started", deployment_id=str(uuid), project_id=str(project))
-    return Done(used, uuid, number, missing_endpoint(measured))
+    notes = missing_endpoint(measured)
+    if about:
+        endpoint, kinds, origins = json.loads(about)
+        environment = Environment(metrics_endpoint=endpoint, source_kinds=kinds, origins=origins)
+        notes += notes_about(trigger.control, environment)
+    return Done(used, uuid, number, notes)
 
 
 def finish(key: SeenKey, counter: Counter, uuid: UUID, *, result: str, metrics_endpoint: str = "") -> Done | None:

@@ -35,6 +35,14 @@ ANSWERS = {
     "endpoint_missing": _(
         "This environment has no metrics endpoint yet, so nothing can be measured: send metrics_endpoint."
     ),
+    "control_unsigned": _(
+        "The control group at {url} is asked without signature and credentials: its origin is not one that the "
+        "environment names."
+    ),
+    "control_not_askable": _(
+        "The control group is not measured: what measures this environment ({kinds}) cannot be asked for it. Metrics "
+        "endpoints take a URL, Prometheus takes a selector of labels."
+    ),
     "freeze_forced": _("It began in spite of the freeze “{reason}”; that is recorded."),
     "supersedes": _("Deployment #{number} was still running and is superseded by this one."),
     "rolls_back": _("It has the commit of #{number}, which was good: a rollback."),

@@ -4,20 +4,24 @@ import asyncio
 import json
 from base64 import b64decode
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from time import monotonic
 from typing import Any
 
+from deployments.control import PRE_SAMPLES
+from explain.errors import ExplainedError
 from metrics.fetching import shared_fetcher
 from metrics.measuring import measure
-from metrics.models import Phase, Source
+from metrics.models import Group, Phase, Source
+from metrics.sources import source_kind
 from metrics.sources.base import Asking
-from metrics.sources.http_endpoint import Answered, Configured, Endpoint, collect
+from metrics.sources.http_endpoint import Answered, Configured, ControlGroup, Endpoint, answer_of, collect
 from metrics.storing import Collected, Sample
-from projects.models import Environment
+from projects.models import ENDPOINT, Environment
 from projects.units import METRICS_WITH_UNITS, Units
-from scheduler.registry import Job, RunEnded
+from scheduler.registry import Job, JobError, RunEnded
 from security.encryption import Sealed
 
 # For endpoint_of_row. Not by the ORM: that was the most expensive step between claim and request.
@@ -75,14 +79,23 @@ def sources_of(environment: Environment) -> list[Configured]:
     return [Configured(row.pk, row.kind, row.config) for row in Source.objects.filter(environment=environment)]
 
 
+def as_named(endpoint: Endpoint, url: str, *, configured: bool) -> Endpoint:
+    """Return the endpoint at a URL that a call names. configured: whether a person configured its origin; only then
+    requests are signed."""
+    if configured:
+        return replace(endpoint, url=url)
+    unsigned: dict[str, Any] = {"hmac_secret": "", "previous": Sealed(""), "previous_until": None}
+    return replace(endpoint, url=url, named_by_call=True, **unsigned)
+
+
 def collect_for(job: Job, endpoint: Endpoint, ended: RunEnded) -> None:
     """Ask the environment's sources for the job's sample; the database's clock gives the time that is signed and the
     sample's own.
 
     `ended` gets what store_samples takes, or a JobError.
     """
-    if endpoint.sources:
-        task = asyncio.ensure_future(measure_for(job, endpoint))
+    if endpoint.sources or endpoint.control is not None:
+        task = asyncio.ensure_future(measure_both(job, endpoint) if endpoint.control else measure_for(job, endpoint))
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
         task.add_done_callback(lambda done: ended(done.exception() or done.result()))
@@ -108,10 +121,8 @@ def collect_for(job: Job, endpoint: Endpoint, ended: RunEnded) -> None:
     collect(shared_fetcher(), endpoint, collected, now=partial(database_time, job))
 
 
-async def measure_for(job: Job, endpoint: Endpoint) -> Collected:
-    """Return what the environment's sources know. Raises JobError."""
-    now = database_time(job)
-    asking = Asking(
+def asking_of(job: Job, endpoint: Endpoint, now: datetime) -> Asking:
+    return Asking(
         shared_fetcher(),
         now,
         now,
@@ -120,17 +131,72 @@ async def measure_for(job: Job, endpoint: Endpoint) -> Collected:
         release=endpoint.release,
         since=endpoint.since,
     )
-    found = await measure(endpoint.sources, asking, past=job.phase == Phase.PRE)
-    place = (job.deployment_id, job.phase)
-    # The minutes before trigger follow the sample of trigger itself, which has place 0.
-    given = [(job.sequence_index, now, found.metrics)]
-    given += [(number, at, metrics) for number, (at, metrics) in enumerate(found.past, 1)]
+
+
+async def measure_for(job: Job, endpoint: Endpoint, asking: Asking | None = None) -> Collected:
+    """Return what the environment's sources know. asking: for whom, else for the new version, now. Raises JobError."""
+    if asking is None:
+        now = database_time(job)
+        asking = asking_of(job, endpoint, now)
+    place = (job.deployment_id, job.phase, job.sequence_index, asking.group)
+    if not endpoint.sources:
+        metrics, with_previous = await answer_of(asking.fetcher, endpoint, now=partial(database_time, job))
+        return Collected(
+            endpoint.environment_id,
+            [Sample(endpoint.environment_id, metrics, asking.instant, *place, with_previous=with_previous)],
+        )
+    found = await measure(endpoint.sources, asking, past=job.phase == Phase.PRE and job.sequence_index == 0)
+    # The minutes before trigger follow the samples of trigger itself.
+    begin = 1 if endpoint.control is None else PRE_SAMPLES
+    given = [(job.sequence_index, asking.instant, found.metrics)]
+    given += [(number, at, metrics) for number, (at, metrics) in enumerate(found.past, begin)]
     samples = [
-        Sample(endpoint.environment_id, metrics, at, *place, number)
+        Sample(endpoint.environment_id, metrics, at, job.deployment_id, job.phase, number, asking.group)
         for number, at, metrics in given
         if not metrics.empty
     ]
     return Collected(endpoint.environment_id, samples, found.days, found.troubles, found.states)
+
+
+async def measure_both(job: Job, endpoint: Endpoint) -> Collected:
+    """Return what is known of the new version and, at the same instant, of the control group.
+
+    A control group that cannot be measured is told and no failure of the job. Raises JobError.
+    """
+    group = endpoint.control
+    if group is None:
+        return await measure_for(job, endpoint)
+    now = database_time(job)
+    # Before, there is only the old version, and that is what the new one is compared with.
+    matchers = group.treatment if job.phase == Phase.POST else ()
+    asking = replace(asking_of(job, endpoint, now), matchers=matchers)
+    found, control = await asyncio.gather(
+        measure_for(job, endpoint, asking), measure_control(job, endpoint, group, now), return_exceptions=True
+    )
+    if isinstance(found, BaseException):
+        raise found
+    if isinstance(control, Collected):
+        problems = [trouble for trouble in control.troubles.values() if trouble is not None]
+        return replace(
+            found,
+            samples=[*found.samples, *control.samples],
+            states=found.states | control.states,
+            control_problem=next(iter(problems), None),
+        )
+    if isinstance(control, ExplainedError):
+        return replace(found, control_problem=control.fact)
+    raise control
+
+
+async def measure_control(job: Job, endpoint: Endpoint, group: ControlGroup, now: datetime) -> Collected:
+    """Return what those of the sources know of the control group that can be asked for it. Raises JobError."""
+    told = {"endpoint": group.endpoint is not None, "selector": bool(group.selector)}
+    sources = [one for one in endpoint.sources if (kind := source_kind(one.kind)) and told.get(kind.control)]
+    if not sources and (endpoint.sources or group.endpoint is None):
+        raise JobError("control_not_askable", kinds=", ".join(one.kind for one in endpoint.sources) or ENDPOINT)
+    at = replace(group.endpoint or endpoint, sources=sources, control=group)
+    asking = replace(asking_of(job, at, now), group=Group.CONTROL, matchers=group.selector)
+    return await measure_for(job, at, asking)
 
 
 def database_time(job: Job) -> datetime:

@@ -1,17 +1,22 @@
 """The job kinds pre_collect and post_collect: collect the samples of a deployment."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from django.db import connection
 
 from common.arrays import array
+from deployments.control import Control, is_configured
 from explain.facts import Fact
 from metrics import baseline, deletion, filling, levels, partitions, retention
-from metrics.collecting import ENDPOINT_COLUMNS, collect_for, endpoint_of_row
+from metrics.collecting import ENDPOINT_COLUMNS, as_named, collect_for, endpoint_of_row
 from metrics.counting import count_lost
+from metrics.models import Phase
 from metrics.outages import note_failures
-from metrics.sources.http_endpoint import Endpoint
+from metrics.sources.http_endpoint import ControlGroup, Endpoint
 from metrics.storing import store_samples
+from projects.models import Environment
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
 from scheduler.registry import Ended, Job, JobError, RunEnded, job_kind
 
@@ -22,8 +27,13 @@ COLLECTIONS = ("pre_collect", "post_collect")
 EARLIEST_LOOK = 2
 
 
+# Of the few that name other targets than their environment's: these, and the origins that a person configured.
+NAMED = """
+CASE WHEN control IS NOT NULL OR green <> '' THEN json_build_array(control, green, origins)::text END
+"""
 ENDPOINTS = f"""
-SELECT deployments.id, deployments.version, deployments.commit_sha, deployments.finished_at, {ENDPOINT_COLUMNS}
+SELECT deployments.id, {NAMED}, deployments.version, deployments.commit_sha, deployments.finished_at,
+    {ENDPOINT_COLUMNS}
 FROM deployments
 JOIN projects_environment AS environment ON environment.id = environment_id
 JOIN projects_project AS project ON project.id = deployments.project_id
@@ -37,12 +47,35 @@ def load_endpoints(jobs: Sequence[Job]) -> Mapping[int, Endpoint]:
     with connection.cursor() as cursor:
         # Planned anew for each batch, with its ids: a plan for any number of them joins one by one.
         cursor.execute(ENDPOINTS, [ids])
-        endpoints = {}
-        for pk, version, commit_sha, finished_at, *row in cursor.fetchall():
-            endpoints[pk] = endpoint_of_row(row)
-            endpoints[pk].release = {"version": version, "commit_sha": commit_sha}
-            endpoints[pk].since = finished_at
-    return {job.id: endpoints[job.deployment_id] for job in jobs if job.deployment_id in endpoints}
+        rows = cursor.fetchall()
+    endpoints, named = {}, {}
+    for pk, targets, version, commit_sha, finished_at, *row in rows:
+        endpoints[pk] = endpoint_of_row(row)
+        endpoints[pk].release = {"version": version, "commit_sha": commit_sha}
+        endpoints[pk].since = finished_at
+        if targets is not None:
+            named[pk] = targets
+    found = {job.id: endpoints[job.deployment_id] for job in jobs if job.deployment_id in endpoints}
+    for job in jobs:
+        if job.deployment_id in named:
+            found[job.id] = with_named(found[job.id], named[job.deployment_id], job.phase)
+    return found
+
+
+def with_named(endpoint: Endpoint, named: str, phase: str) -> Endpoint:
+    """Return how a deployment is measured that names targets of its own. named: of NAMED."""
+    stored, green, origins = json.loads(named)
+    environment = Environment(metrics_endpoint=endpoint.url, origins=origins)
+
+    def at(url: str) -> Endpoint:
+        return as_named(endpoint, url, configured=is_configured(url, environment))
+
+    treatment = at(green) if green and phase == Phase.POST else replace(endpoint)
+    if stored is not None:
+        control = Control.from_json(stored)
+        own = at(control.endpoint) if control.endpoint else None
+        treatment.control = ControlGroup(own, control.selector, control.of_treatment)
+    return treatment
 
 
 def after_collections(jobs: Sequence[Ended]) -> None:

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from explain.errors import ExplainedError
 from explain.facts import Fact
+from metrics.models import Group
 from metrics.payload import ERROR_ASKS, METRICS, Metrics
 from metrics.sources import source_kind
 from metrics.sources.base import Asking, Past, SourceConfig, SourceKind, State
@@ -117,7 +118,9 @@ async def ask(source: Configured, asking: Asking, *, past: bool) -> Measured:
         return Measured(now, told=once(asking.told), states=states)
     until = asking.instant
     spans = [(until - PAST, until - timedelta(seconds=STEP_S))]
-    spans += [(until - timedelta(days=days) - PAST, until - timedelta(days=days) + PAST) for days in EARLIER_DAYS]
+    if asking.group == Group.TREATMENT:
+        # Levels are of the environment.
+        spans += [(until - timedelta(days=days) - PAST, until - timedelta(days=days) + PAST) for days in EARLIER_DAYS]
     histories = [kind.history(config, asking, since=since, until=until, step_s=STEP_S) for since, until in spans]
     pasts: list[Past] = []
     for past_of in await asyncio.gather(*histories, return_exceptions=True):

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from common.arrays import Value, array
 from common.database import prepared
+from deployments.models import Deployment
 from explain.facts import Fact
 from metrics.counting import count_samples
 from metrics.levels import fill_levels
@@ -91,6 +92,7 @@ class Collected:
 
     days: samples of earlier days, which are kept as levels; troubles: how each source did, by its id, None: well;
     states: what sources keep until the next sample, by their id and group.
+    control_problem: why the deployment's control group gave nothing, or gave less than it could.
     """
 
     environment_id: int
@@ -98,6 +100,7 @@ class Collected:
     days: Past = ()
     troubles: dict[int, Fact | None] = field(default_factory=dict)
     states: dict[tuple[int, str], bytes] = field(default_factory=dict)
+    control_problem: Fact | None = None
 
 
 def store_samples(done: Sequence[tuple[Job, Sample | Collected | None]]) -> None:
@@ -105,9 +108,12 @@ def store_samples(done: Sequence[tuple[Job, Sample | Collected | None]]) -> None
     samples: list[Sample] = []
     troubles: dict[int, Fact | None] = {}
     states: dict[tuple[int, str], bytes] = {}
-    for _, result in done:
+    for job, result in done:
         if isinstance(result, Collected):
             samples += result.samples
+            if result.control_problem is not None:
+                problem = result.control_problem.to_json()
+                Deployment.objects.filter(pk=job.deployment_id or 0).update(control_problem=problem)
             troubles |= result.troubles
             states |= result.states
             fill_levels(result.environment_id, result.days)

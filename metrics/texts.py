@@ -25,6 +25,9 @@ COLLECTIONS = {
     "nothing_measured": _("the source answered, and not one of the metrics was in it"),
     "source_failed": _("{problem}"),
     "source_trouble": _("{problem}"),
+    "control_not_selected": _(
+        "the expressions of {names} have no labels in braces, so they cannot be narrowed to the control group"
+    ),
     "source_notes": _("{notes:clauses}"),
     "source_without_history": _("there is less to compare with, because it gave no past samples: {problem}"),
     "source_unauthorized": _(

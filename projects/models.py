@@ -253,6 +253,14 @@ class Environment(models.Model):
         validators=[MaxValueValidator(MAX_SETTLE_S)],
         help_text="Seconds between finish and the window, for example for caches to fill; a call may say otherwise.",
     )
+    origins = models.JSONField(
+        _("further origins"),
+        default=list,
+        db_default=models.Value([], models.JSONField()),
+        blank=True,
+        editable=False,
+        help_text="Origins besides the endpoint's that calls may name to be measured, and that get signed requests.",
+    )
     created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
 
     objects = EnvironmentQuerySet.as_manager()

@@ -108,6 +108,10 @@ def calls(world: World, number: int) -> None:
         world.pipeline.get("/deployments")
 
 
+def trust(world: World, url: str) -> None:
+    Environment.objects.filter(pk=world.prod.pk).update(origins=[url])
+
+
 def freeze(world: World, **values: Any) -> None:
     Freeze.objects.create(team=world.project.team, reason="Black Friday", **values)
 
@@ -171,6 +175,13 @@ TRIGGERS = [
     usual("the last commit again", {**PROD, "commit_sha": SHA.upper()}, lambda w: w.earlier(SHA)),
     usual("another commit that begins alike, never good", {**PROD, "commit_sha": SHA}, lambda w: finished(w, SHA[:4])),
     usual("while another environment is running", PROD, lambda w: w.pipeline.trigger(env="bare")),
+    usual("a control group by its URL", {**PROD, "control": "http://metrics.example:8080/old"}),
+    usual("a control group elsewhere", {**PROD, "control": {"endpoint": OTHER, "treatment": ""}}),
+    usual("a control group by labels", {**PROD, "control": """{ver='a\\"b', env=~"x|y"}"""}),
+    usual("a control group elsewhere that a person configured", {**PROD, "control": OTHER}, lambda w: trust(w, OTHER)),
+    usual("no control group", {**PROD, "control": " "}),
+    Case("a control group that is none", {**PROD, "control": "old.example"}, status=400),
+    Case("a control group that breaks out", {**PROD, "control": {"selector": 'a="b"} or {x="y"'}}, status=400),
     Case("the same key again", {**PROD, "idempotency_key": "run-1"}, run),
     Case("the same key after its end", {**PROD, "idempotency_key": "run-1"}, lambda w: w.pipeline.finish(run(w))),
     Case("a key that the previous version wrote", {**PROD, "idempotency_key": "old"}, old_key),

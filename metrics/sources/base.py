@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from django.utils.functional import Promise
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from common.matchers import Matcher
 from explain.errors import ExplainedError
 from explain.facts import Fact
 from metrics.models import Group
@@ -99,9 +100,10 @@ class Asking:
     """The circumstances of one attempt to get a sample.
 
     now: the database's time; instant: the time that the sample is for; endpoint: of the environment, with its secrets
-    and whether ops have blocked it; group: which instances are asked for; phase: of the sample, "" of none; release:
-    version and commit_sha of the deployment; since: when that was finished; state: see State; told: what a kind
-    has to say about a source that gave something, such as which of its metrics it did not.
+    and whether ops have blocked it; group: which instances are asked for, and matchers: of their series, () where there
+    is nothing to tell them apart by; phase: of the sample, "" of none; release: version and commit_sha of the
+    deployment; since: when that was finished; state: see State; told: what a kind has to say about a source that gave
+    something, such as which metrics it did not.
     """
 
     fetcher: Fetcher
@@ -113,6 +115,7 @@ class Asking:
     release: Mapping[str, str] = field(default_factory=dict)
     since: datetime | None = None
     state: State = field(default_factory=State)
+    matchers: Sequence[Matcher] = ()
     told: list[Fact] = field(default_factory=list)
 
 
@@ -145,6 +148,7 @@ class SourceKind(Generic[Config]):
     config: type[Config]
     ranged: ClassVar[bool] = False  # it can answer for the past
     of_service: ClassVar[bool] = True  # it asks the service itself, which is down where it does not answer
+    control: ClassVar[Literal["", "endpoint", "selector"]] = ""  # what tells it to measure the old version
     measures: ClassVar[bool] = True  # samples come from it, and not only further evidence
     expects: ClassVar[bool] = False  # it expects something besides metrics
 

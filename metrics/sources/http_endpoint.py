@@ -1,11 +1,13 @@
 """Collect from a metrics endpoint over HTTP, signed if the environment signs (docs/protocol.md)."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
 from typing import Any, NamedTuple
 
+from common.matchers import Matcher
 from explain.facts import Fact
 from metrics.answers import first_lines
 from metrics.formats import format_of
@@ -58,7 +60,9 @@ class Endpoint:
 
     previous: the encrypted secret from before a rotation, used until `previous_until` if the endpoint refuses the new
     one; blocked: by the operators; units: of its answers; release: version and commit_sha of the deployment;
-    since: when it was finished; custom_kinds: of the custom metrics of the policy, by name.
+    since: when it was finished; custom_kinds: of the custom metrics of the policy, by name; control: see there;
+    named_by_call: its URL is one that a call names at an origin that no person configured: it gets neither signatures
+    nor other credentials.
     """
 
     url: str
@@ -73,6 +77,8 @@ class Endpoint:
     release: Mapping[str, str] = field(default_factory=dict)
     since: datetime | None = None
     custom_kinds: Mapping[str, str] = field(default_factory=dict)
+    control: "ControlGroup | None" = None
+    named_by_call: bool = False
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r})"
@@ -81,6 +87,18 @@ class Endpoint:
         """Return whether the previous secret may still be used."""
         until = self.previous_until
         return bool(self.hmac_secret and self.previous) and until is not None and now < until
+
+
+@dataclass(frozen=True, slots=True)
+class ControlGroup:
+    """How the instances of the old version are measured that run beside the new one.
+
+    endpoint: None where they have none of their own; selector, treatment: of their series, and of the new version's.
+    """
+
+    endpoint: Endpoint | None
+    selector: Sequence[Matcher] = ()
+    treatment: Sequence[Matcher] = ()
 
 
 class Answer(NamedTuple):
@@ -157,6 +175,22 @@ def collect(fetcher: Fetcher, endpoint: Endpoint, ended: Callable[[Answered | Ex
         ended(error)
     else:
         Asking(fetcher.start, endpoint, lambda answer: ended(collected(answer, endpoint)), now=now)
+
+
+async def answer_of(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> Answered:
+    """Ask for one set of metrics. Raises JobError."""
+    future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+
+    def ended(result: Answered | Exception) -> None:
+        if future.done():
+            return
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    collect(fetcher, endpoint, ended, now=now)
+    return await future
 
 
 def collected(answer: Answer | Exception, endpoint: Endpoint) -> Answered | Exception:

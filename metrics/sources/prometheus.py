@@ -9,8 +9,10 @@ from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from pydantic import AfterValidator, Field, PrivateAttr
 
+from common.matchers import narrowed
 from explain.errors import ExplainedError
 from explain.facts import Fact
+from metrics.models import Group
 from metrics.payload import MOST_INSTANCES, InvalidPayload, Metrics, metrics_of
 from metrics.sources.base import Asking, HttpConfig, Past, SourceKind, Url, WrongSetting
 from metrics.sources.prometheus_api import Answer, Api, Learned, Series, about_query, example_of
@@ -80,6 +82,24 @@ class PrometheusConfig(PrometheusServer):
         seconds = f"{self.range_s}s"
         return {name: VARIABLES.sub(seconds, query) for name, query in self.expressions.items()}
 
+    def narrowed(self, asking: Asking) -> dict[str, str]:
+        """Return the expressions as they are sent for the instances that are asked for.
+
+        Of those without a selector in braces none where the control group is asked for: they would say the same of
+        both groups. Raises JobError where it is none at all.
+        """
+        if not asking.matchers:
+            return self.filled
+        found = {name: narrowed(query, asking.matchers) for name, query in self.filled.items()}
+        without = [name for name, query in found.items() if query is None]
+        if asking.group == Group.TREATMENT:
+            return {name: query or self.filled[name] for name, query in found.items()}
+        if without:
+            asking.told.append(Fact("control_not_selected", {"names": ", ".join(without)}))
+        if len(without) == len(found):
+            raise JobError("control_not_selected", names=", ".join(without), retry=False)
+        return {name: query for name, query in found.items() if query is not None}
+
 
 def api_of(config: PrometheusServer, asking: Asking) -> Api:
     return Api(asking.fetcher, config.url, config, config._learned, now=asking.now)
@@ -91,10 +111,11 @@ class PrometheusKind(SourceKind[PrometheusConfig]):
     config = PrometheusConfig
     ranged = True
     of_service = False
+    control = "selector"
 
     async def read(self, config: PrometheusConfig, asking: Asking) -> Metrics:
         """Ask for the values of now, by the server's clock."""
-        answers = await api_of(config, asking).ask("query", config.filled, {})
+        answers = await api_of(config, asking).ask("query", config.narrowed(asking), {})
         found: dict[str, float] = {}
         failures: list[ExplainedError] = []
         for name, answer in answers.items():
@@ -130,7 +151,7 @@ class PrometheusKind(SourceKind[PrometheusConfig]):
             points = min(int((until - begin) / step) + 1, POINTS_AT_ONCE)
             start_s = begin.timestamp() + ahead_s
             span = {"start": f"{start_s:.3f}", "end": f"{start_s + (points - 1) * step_s:.3f}", "step": f"{step_s:.3f}"}
-            for name, answer in (await api.ask("query_range", config.filled, span, points)).items():
+            for name, answer in (await api.ask("query_range", config.narrowed(asking), span, points)).items():
                 for at, value in past_points(name, answer):
                     times.setdefault(number + round((at - start_s) / step_s), {})[name] = value
             begin, number = begin + points * step, number + points
