@@ -158,6 +158,12 @@ class Window:
     expectations: tuple[Expectation, ...] = ()
 
     @property
+    def counts(self) -> tuple[str, ...]:
+        """Return the names of what is counted of journeys, among the custom metrics of samples."""
+        names = (name for one in self.expectations for name in (one.name, one.asked, one.answered, *one.earlier))
+        return tuple(dict.fromkeys((ERROR_ASKS, *names)))
+
+    @property
     def starts_at(self) -> datetime | None:
         """When measuring starts: settle_s after finish; None where that is unknown."""
         return self.finished_at and self.finished_at + timedelta(seconds=self.settle_s)

@@ -260,7 +260,7 @@ def prepare(
     pre: Sequence[Sample], post: Sequence[Sample], *, policy: AdaptivePolicy, window: Window, knobs: Knobs
 ) -> Evidence:
     """Sort, clamp and split the samples, which may be in any order."""
-    custom = [metric.name for metric in policy.custom_metrics]
+    custom = [*(metric.name for metric in policy.custom_metrics), *window.counts]
     fresh, history = _comparable(pre, window, custom)
     # Earlier deployments show a level only where nothing newer does: a service changes from day to day.
     comparable, history = (fresh, history) if fresh else (history, [])
