@@ -1,7 +1,7 @@
 """Draw a chart as PNG, for mail programs, which show no SVG. Pillow is loaded with the first one.
 
 In the active language: a title with the levels, axes with units, what is before and after, the deployment, the limit.
-Nothing that others named is written into it.
+Nothing that others named is written into it, but a custom metric with its unit.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,18 @@ from unicodedata import combining, normalize
 
 from django.utils.translation import gettext
 
-from analysis.charts import AFTER_START, BEFORE_END, BOTTOM, LEFT, RIGHT, TOP, WIDTH, Chart
-from analysis.texts.metrics import LABELS
-from common.i18n import quantity
+from analysis.charts import (
+    AFTER_START,
+    BEFORE_END,
+    BOTTOM,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Chart,
+    level_in_words,
+    name_in_words,
+)
 
 # The title is above the plot, names of the zones below its axis.
 TITLE, HEIGHT = 26, 238
@@ -63,8 +72,8 @@ def png_of(chart: Chart) -> bytes:
 
 def title_of(chart: Chart) -> str:
     """Return what the chart says: the metric and its levels."""
-    levels = {name: quantity(value, chart.metric) for name, value in (("before", chart.before), ("after", chart.after))}
-    label = gettext(LABELS[chart.metric])
+    levels = {name: level_in_words(value, chart) for name, value in (("before", chart.before), ("after", chart.after))}
+    label = name_in_words(chart)
     both = gettext("%(metric)s: %(before)s before, %(after)s after")
     return (both if chart.before is not None else gettext("%(metric)s: %(after)s after")) % {
         "metric": label[:1].upper() + label[1:] if not label[1:2].isdigit() else label,
@@ -75,7 +84,7 @@ def title_of(chart: Chart) -> str:
 def limit_of(chart: Chart) -> str:
     """Return the limit in words."""
     word = gettext("at least") if chart.limit_is_floor else gettext("limit")
-    return f"{word} {quantity(chart.limit_value, chart.metric)}"
+    return f"{word} {level_in_words(chart.limit_value, chart)}"
 
 
 def axes(pen: "Pen", chart: Chart) -> None:

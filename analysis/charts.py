@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from analysis.judge.levels import mean_of
 from analysis.judge.quality import GAP_INTERVALS
-from analysis.judge.types import Check
+from analysis.judge.types import Check, amount, named
 from common.i18n import localised, quantity
+from common.validation import localized
 from projects.policy import CustomMetric
 
 WIDTH, HEIGHT = 400, 212
@@ -244,6 +245,18 @@ def draw(
         custom=custom,
         limit_is_floor=floor,
     )
+
+
+def level_in_words(value: float | None, chart: Chart) -> str:
+    """Write a level of the chart's metric with its unit, in the active language."""
+    if chart.custom is None or value is None:
+        return quantity(value, chart.metric)
+    return localized(amount(value, unit=chart.custom.unit, kind=chart.custom.kind))
+
+
+def name_in_words(chart: Chart) -> str:
+    """Write the name of the chart's metric, as in a sentence, in the active language."""
+    return localized(named(chart.metric))
 
 
 def is_near(limit: float | None, values: Sequence[float]) -> bool:

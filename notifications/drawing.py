@@ -6,8 +6,8 @@ from typing import Any
 from django.utils import translation
 
 from analysis.charts import Before, Chart, draw, span_of
-from analysis.evidence import load_baselines
-from analysis.judge.types import METRICS, UNREACHABLE, Check
+from analysis.evidence import load_baselines, policy_of
+from analysis.judge.types import CUSTOM, METRICS, UNREACHABLE, Check
 from deployments.models import Deployment
 from metrics.models import MetricSample, Phase
 from notifications.channels import channel_kind
@@ -21,7 +21,7 @@ def charts_of(deliveries: Iterable[Delivery], said: Mapping[int, Said]) -> dict[
     ids = {one.event.deployment_id for one, _ in wanted.values()}
     if not ids:
         return {}
-    deployments = Deployment.objects.in_bulk(ids)
+    deployments = Deployment.objects.select_related("environment", "policy_version").in_bulk(ids)
     samples: dict[int | None, list[MetricSample]] = {}
     for sample in MetricSample.objects.of_all(list(deployments.values())).order_by("collected_at", "id"):
         samples.setdefault(sample.deployment_id, []).append(sample)
@@ -32,11 +32,16 @@ def charts_of(deliveries: Iterable[Delivery], said: Mapping[int, Said]) -> dict[
         own = samples.get(delivery.event.deployment_id, [])
         if deployment is None or not any(sample.phase == Phase.POST for sample in own):
             continue
+        custom = policy_of(deployment).custom(check.metric)
+        if check.rule == CUSTOM and custom is None:
+            continue
         before = [
             one for one in baselines.get(deployment.environment_id, []) if one.collected_at < deployment.started_at
         ]
         with translation.override(delivery.channel.language):
-            found[pk] = draw(check.metric, own, span_of(deployment), check, earlier=Before(baseline=before))
+            found[pk] = draw(
+                check.metric, own, span_of(deployment), check, earlier=Before(baseline=before), custom=custom
+            )
     return found
 
 
@@ -46,15 +51,18 @@ def drawn_check(delivery: Delivery, said: Said) -> Check | None:
     if kind is None or not kind.draws or delivery.event.deployment_id is None:
         return None
     for one in parts(part(said, "verdict"), "checks"):
-        if one.get("metric") in METRICS and one.get("rule") != UNREACHABLE:
+        if (one.get("metric") in METRICS or one.get("rule") == CUSTOM) and one.get("rule") != UNREACHABLE:
+            observed, baseline = level(one, "observed"), level(one, "baseline")
+            fell = one.get("rule") == CUSTOM and (observed or 0.0) < (baseline or 0.0)
             return Check(
                 metric=one["metric"],
                 rule=one["rule"],
                 outcome=one["outcome"],
                 code="",
-                observed=level(one, "observed"),
-                baseline=level(one, "baseline"),
+                observed=observed,
+                baseline=baseline,
                 limit=level(one, "limit"),
+                details={"moves": "down"} if fell else {},
             )
     return None
 

@@ -15,13 +15,10 @@ from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.backends.smtp import EmailBackend
 from django.template.loader import render_to_string
 from django.utils import translation
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from analysis.chart_image import limit_of, png_of
-from analysis.charts import WIDTH, Chart
-from analysis.texts.metrics import LABELS
-from common.i18n import quantity
+from analysis.charts import WIDTH, Chart, level_in_words, name_in_words
 from notifications.channels.base import Asked, ChannelKind, Field, SendError, Sent, Settings
 from notifications.channels.layout import colour, lines, mark, shortened
 from notifications.message import Message
@@ -249,8 +246,8 @@ def mail_of(message: Message, recipient: Recipient, charts: Sequence[Picture]) -
 
 def alternative(chart: Chart) -> str:
     """Return what the chart says, in words, in the active language."""
-    level = {name: quantity(value, chart.metric) for name, value in (("before", chart.before), ("after", chart.after))}
-    said = f"{gettext(LABELS[chart.metric])} {level['before']} → {level['after']}"
+    before, after = (level_in_words(value, chart) for value in (chart.before, chart.after))
+    said = f"{name_in_words(chart)} {before} → {after}"
     return f"{said}, {limit_of(chart)}" if chart.limit_value is not None else said
 
 

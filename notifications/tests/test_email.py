@@ -31,6 +31,7 @@ from notifications.channels import channel_kind, email
 from notifications.channels.base import Asked, SendError
 from notifications.channels.email import Email
 from notifications.describing import describe
+from notifications.drawing import charts_of
 from notifications.models import Delivery
 from notifications.recipients import Recipient, addresses_in, ask, decide, digest_of, recipients_of, token_of, wrong_in
 from notifications.services import send_test
@@ -256,6 +257,32 @@ def test_the_mail_about_a_verdict_shows_the_chart_of_the_failed_metric(tmp_path:
     with Image.open(BytesIO(content)) as shown:
         colours = {colour for _, colour in shown.convert("RGB").getcolors(100_000)}
     assert (shown.format, shown.size) == ("PNG", (800, 476)) and (198, 40, 40) in colours, "a sample beyond the limit"
+
+
+@pytest.mark.django_db
+def test_the_mail_about_a_custom_metric_shows_its_chart_with_its_unit() -> None:
+    now = timezone.now()
+    times = {"started_at": now - timedelta(minutes=20), "finished_at": now - timedelta(minutes=19)}
+    deployment = make_deployment(state="finished", **times)
+    policy = {"custom_metrics": [{"name": "checkouts", "kind": "rate", "unit": "/min"}]}
+    type(deployment.environment).objects.filter(pk=deployment.environment_id).update(policy=policy)
+    for sample in make_samples(deployment, post=5):
+        sample.custom_metrics = {"checkouts": 42.0 if sample.phase == "pre" else 3.0}
+        sample.save()
+    channel = make_channel(team=deployment.project.team, kind="email", config={"addresses": "vera@example.org"})
+    check = {"metric": "checkouts", "rule": "custom_metric", "outcome": "critical", "observed": 3.0, "baseline": 42.0}
+    event = Event.objects.create(
+        kind="verdict_issued",
+        severity="critical",
+        team_id=deployment.project.team_id,
+        deployment_id=deployment.pk,
+        parameters={"verdict": {"verdict": "rollback_recommended", "checks": [{**check, "limit": 10.0}]}},
+    )
+    delivery = Delivery.objects.create(event=event, channel=channel, due_at=now, expires_at=now + timedelta(hours=1))
+    [(_, chart)] = charts_of([delivery], {event.pk: event.parameters}).items()
+    assert email.alternative(chart) == "checkouts 42 /min → 3 /min, at least 10 /min"
+    assert title_of(chart) == "Checkouts: 42 /min before, 3 /min after"
+    assert png_of(chart).startswith(b"\x89PNG")
 
 
 def chart_of(observed: float) -> Chart:
