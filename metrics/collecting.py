@@ -83,9 +83,9 @@ def as_named(endpoint: Endpoint, url: str, *, configured: bool) -> Endpoint:
     """Return the endpoint at a URL that a call names. configured: whether a person configured its origin; only then
     requests are signed."""
     if configured:
-        return replace(endpoint, url=url)
+        return replace(endpoint, url=url, elsewhere=True)
     unsigned: dict[str, Any] = {"hmac_secret": "", "previous": Sealed(""), "previous_until": None}
-    return replace(endpoint, url=url, named_by_call=True, **unsigned)
+    return replace(endpoint, url=url, elsewhere=True, named_by_call=True, **unsigned)
 
 
 def collect_for(job: Job, endpoint: Endpoint, ended: RunEnded) -> None:

@@ -103,17 +103,21 @@ def with_kept_secrets(kind: SourceKind[Any], source: Source, data: Mapping[str, 
     """
     stored = reveal(source)
     kept = {name: value for name, value in stored.items() if name in secret_fields(kind) and name not in data}
-    if kept and _origin(stored) != _origin(data):
+    if kept and not _origins(data) <= _origins(stored):
         raise InvalidConfig(dict.fromkeys(kept, Fact("config.secret_again")))
     return {**kept, **data}
 
 
-def _origin(data: Mapping[str, Any]) -> Origin | None:
-    """Return where a configuration with one address sends its secrets."""
-    try:
-        return origin_of(data["url"]) if isinstance(data.get("url"), str) else None
-    except EndpointError:
-        return None
+def _origins(data: Mapping[str, Any]) -> set[Origin | None]:
+    """Return where a configuration sends its secrets; None stands for what is no address."""
+    targets = data.get("targets")
+    found: set[Origin | None] = set()
+    for url in (data.get("url"), *(targets if isinstance(targets, list) else ())):
+        try:
+            found.add(origin_of(url) if isinstance(url, str) else None)
+        except EndpointError:
+            found.add(None)
+    return found
 
 
 def without_secrets(kind: SourceKind[Any], data: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from metrics.sources.http_endpoint import (
     MAX_BODY_BYTES,
     TIMEOUT_S,
     Answer,
-    Asking,
     Endpoint,
+    Question,
     check_may_be_asked,
     check_status,
     named,
@@ -115,7 +115,7 @@ def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:
 def _ask(endpoint: Endpoint, now: Callable[[], datetime]) -> Answer:
     """Return the endpoint's answer. Raises OutboundError."""
     ended: list[Answer | Exception] = []
-    Asking(_start, endpoint, ended.append, now=now)
+    Question(_start, endpoint, ended.append, now=now)
     if isinstance(ended[0], Exception):
         raise ended[0]
     return ended[0]

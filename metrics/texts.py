@@ -44,6 +44,7 @@ COLLECTIONS = {
         "its clock differs from ours by {seconds} s. That is allowed for; setting the clock (NTP) is better"
     ),
     "source_refuses": _("HTTP {status} from {url}: “{text}”"),
+    "previous_secret_only": _("it accepts only the HMAC secret from before the rotation"),
     "instances_silent": _("{n} of {total} instances did not answer: {instance}: {problem}"),
     "instance_late": _("no answer within {seconds:number} s"),
     "unread_exposition": _("the answer of {url} is no metrics as Prometheus reads them: {problem}"),
@@ -104,6 +105,13 @@ CONFIG = {
     "config.url_and_targets": _("Give either url or targets: url for one address, targets for those of all instances."),
     "config.url_or_targets": _("This is needed: the address to ask, or in targets those of all instances."),
     "config.resolve_needs_url": _("This needs a url, whose host is looked up."),
+    "config.credentials_need_url": _(
+        "Headers and passwords are sent only to an address that is given here: calls may name another endpoint."
+    ),
+    "config.path_or_value": _("Either the path of a number, such as $.stats.p95, or a constant value is needed."),
+    "config.over_or_value": _("Give either over or over_value."),
+    "config.unit_needs_over": _("{name} is a share: an amount needs over or over_value, which it is a share of."),
+    "config.unit_of": _("The unit of {name} has to be one of these: {units}."),
     "config.many_stars": _("At most {most} stars are possible."),
     "config.metric_name": _(
         "{name} is none of the five metrics, and no name for one of your own: at most 63 small letters, digits and "
@@ -205,6 +213,8 @@ PAYLOAD = {
     "answer_is.html_login": _(
         "this is an HTML page, probably a login page. Let the path answer without a login; signed requests protect it"
     ),
+    "field_missing": _("{name}: the answer has nothing at {path}"),
+    "field_no_number": _("{name}: {path} is {value}, it has to be a number"),
     "no_metrics": _('the answer has no object "metrics" with the five metrics'),
     "custom_no_object": _("custom is {value}, it has to be an object of numbers by name"),
     "custom_too_many": _("custom has {n} metrics, at most {most} are read"),

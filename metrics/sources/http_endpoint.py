@@ -61,8 +61,8 @@ class Endpoint:
     previous: the encrypted secret from before a rotation, used until `previous_until` if the endpoint refuses the new
     one; blocked: by the operators; units: of its answers; release: version and commit_sha of the deployment;
     since: when it was finished; custom_kinds: of the custom metrics of the policy, by name; control: see there;
-    named_by_call: its URL is one that a call names at an origin that no person configured: it gets neither signatures
-    nor other credentials.
+    elsewhere: its URL is one of other instances than usual, which a call names; named_by_call: at an origin that no
+    person configured: it gets neither signatures nor other credentials.
     """
 
     url: str
@@ -78,6 +78,7 @@ class Endpoint:
     since: datetime | None = None
     custom_kinds: Mapping[str, str] = field(default_factory=dict)
     control: "ControlGroup | None" = None
+    elsewhere: bool = False
     named_by_call: bool = False
 
     def __repr__(self) -> str:
@@ -108,22 +109,29 @@ class Answer(NamedTuple):
     with_previous: bool
 
 
-class Asking:
+class Question:
     """One question to an endpoint; `ended` is called once with its Answer or an exception.
 
     If the new secret is refused during the grace period of a rotation, the request is repeated at once with the
-    previous one, within the same 5 s.
+    previous one, within the same time limit.
     """
 
-    __slots__ = ("begun", "ended", "endpoint", "now", "refused", "secret", "start")
+    __slots__ = ("begun", "ended", "endpoint", "now", "refused", "secret", "start", "timeout_s")
 
     def __init__(
-        self, start: Start, endpoint: Endpoint, ended: Callable[[Answer | Exception], None], *, now: Clock
+        self,
+        start: Start,
+        endpoint: Endpoint,
+        ended: Callable[[Answer | Exception], None],
+        *,
+        now: Clock,
+        timeout_s: float | None = None,
     ) -> None:
         self.start, self.endpoint, self.ended, self.now = start, endpoint, ended, now
+        self.timeout_s = TIMEOUT_S if timeout_s is None else timeout_s
         self.begun = monotonic()
         self.refused: Response | None = None
-        self.send(endpoint.hmac_secret, TIMEOUT_S)
+        self.send(endpoint.hmac_secret, self.timeout_s)
 
     def send(self, secret: str, timeout_s: float) -> None:
         self.secret = secret
@@ -149,9 +157,9 @@ class Asking:
             return Answer(self.refused, False) if result.status in REFUSALS else Answer(result, True)
         if result.status not in REFUSALS or not self.endpoint.in_grace(self.now()):
             return Answer(result, False)
-        left_s = TIMEOUT_S - (monotonic() - self.begun)
+        left_s = self.timeout_s - (monotonic() - self.begun)
         if left_s < LEAST_LEFT_S:
-            return timed_out(parse_endpoint(self.endpoint.url), TIMEOUT_S, "previous_secret")
+            return timed_out(parse_endpoint(self.endpoint.url), self.timeout_s, "previous_secret")
         self.refused = result
         self.send(self.endpoint.previous.open(), left_s)
         return None
@@ -174,7 +182,7 @@ def collect(fetcher: Fetcher, endpoint: Endpoint, ended: Callable[[Answered | Ex
     except JobError as error:
         ended(error)
     else:
-        Asking(fetcher.start, endpoint, lambda answer: ended(collected(answer, endpoint)), now=now)
+        Question(fetcher.start, endpoint, lambda answer: ended(collected(answer, endpoint)), now=now)
 
 
 async def answer_of(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> Answered:
@@ -193,8 +201,10 @@ async def answer_of(fetcher: Fetcher, endpoint: Endpoint, *, now: Clock) -> Answ
     return await future
 
 
-def collected(answer: Answer | Exception, endpoint: Endpoint) -> Answered | Exception:
-    """Return the metrics of an answer, or why there are none."""
+def collected(
+    answer: Answer | Exception, endpoint: Endpoint, parse: Callable[[Response], Metrics] | None = None
+) -> Answered | Exception:
+    """Return the metrics of an answer, or why there are none. parse: reads them where they are not in our form."""
     if isinstance(answer, OutboundError):
         return JobError.of(named(answer), retry=answer.code != "blocked")
     if isinstance(answer, Exception):
@@ -202,7 +212,8 @@ def collected(answer: Answer | Exception, endpoint: Endpoint) -> Answered | Exce
     response, with_previous = answer
     try:
         check_status(response, endpoint)
-        return parse_metrics(response.body, endpoint.units), with_previous
+        metrics = parse_metrics(response.body, endpoint.units) if parse is None else parse(response)
+        return metrics, with_previous
     except JobError as error:
         return JobError.of(error, retry=error.retry, answered=first_lines(response))
     except InvalidPayload as error:

@@ -9,8 +9,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from explain.errors import ExplainedError
 from explain.facts import Fact
+from metrics.payload import BOUNDS, CUSTOM_NAME
 from metrics.sources.base import Asking, HttpConfig, Url, WrongSetting, checked_url
-from outbound.endpoints import parse_endpoint
+from outbound.endpoints import origin_of, parse_endpoint
 from outbound.targets import MOST_TARGETS
 from scheduler.registry import JobError
 
@@ -19,6 +20,12 @@ AT_ONCE = 10
 T = TypeVar("T")
 
 OptionalUrl = Annotated[str, AfterValidator(lambda url: checked_url(url) if url else url)]
+
+
+def metric_name(name: str) -> str:
+    if name not in BOUNDS and CUSTOM_NAME.fullmatch(name) is None:
+        raise WrongSetting("config.metric_name", name=name[:100])
+    return name
 
 
 class InstancesConfig(HttpConfig):
@@ -38,18 +45,14 @@ class InstancesConfig(HttpConfig):
             raise WrongSetting("config.resolve_needs_url", field="resolve")
         return self
 
-    @property
-    def several(self) -> bool:
-        """Return whether each address is of one instance."""
-        return bool(self.targets or self.resolve)
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An instance to ask. to: the address to connect to, "" for any of the URL's host."""
+    """What to ask. to: the address to connect to, "" for any of the URL's host; single: it is one instance."""
 
     url: str
     to: str = ""
+    single: bool = False
 
     @property
     def key(self) -> str:
@@ -58,9 +61,11 @@ class Target:
 
 
 async def targets_of(config: InstancesConfig, asking: Asking) -> list[Target]:
-    """Return the instances to ask now. Raises OutboundError."""
+    """Return the instances to ask now: of those that a call names, where it does. Raises OutboundError."""
+    if asking.endpoint.elsewhere:
+        return [Target(asking.endpoint.url)]
     if config.targets:
-        return [Target(url) for url in dict.fromkeys(config.targets)]
+        return [Target(url, single=True) for url in dict.fromkeys(config.targets)]
     if not config.resolve:
         return [Target(config.url)]
     endpoint = parse_endpoint(config.url)
@@ -68,8 +73,16 @@ async def targets_of(config: InstancesConfig, asking: Asking) -> list[Target]:
     for one in await asking.fetcher.resolve(endpoint.host, config.resolve, timeout_s=config.timeout_s):
         host = f"[{one.host}]" if ":" in one.host else one.host
         port = endpoint.port if one.port is None else one.port
-        found.append(Target(f"{endpoint.scheme}://{host}:{port}{endpoint.path}{endpoint.query}", one.address))
+        found.append(
+            Target(f"{endpoint.scheme}://{host}:{port}{endpoint.path}{endpoint.query}", one.address, single=True)
+        )
     return found
+
+
+def credentials_for(target: Target, config: InstancesConfig, asking: Asking) -> dict[str, str]:
+    """Return the configured headers, none for an origin that a call names and nobody configured."""
+    known = {origin_of(url) for url in (config.url, *config.targets) if url}
+    return config.request_headers if not asking.endpoint.elsewhere or origin_of(target.url) in known else {}
 
 
 @dataclass(frozen=True, slots=True)

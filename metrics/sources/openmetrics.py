@@ -27,12 +27,12 @@ from explain.errors import ExplainedError
 from explain.facts import Fact
 from metrics.answers import first_lines
 from metrics.formats import format_of
-from metrics.payload import BOUNDS, CUSTOM_NAME, Metrics, metrics_of
+from metrics.payload import Metrics, metrics_of
 from metrics.sources.aggregation import together, way_of
 from metrics.sources.base import Asking, SourceKind, WrongSetting
 from metrics.sources.exposition import Exposition, InvalidExposition, labels_of, read
 from metrics.sources.http_endpoint import USER_AGENT, check_not_blocked
-from metrics.sources.instances import InstancesConfig, Target, ask_all, targets_of
+from metrics.sources.instances import InstancesConfig, Target, ask_all, credentials_for, metric_name, targets_of
 from metrics.sources.prometheus import allowed
 from metrics.sources.prometheus_templates import STATUS, TEMPLATES, Template, other_templates
 from metrics.sources.promql import Buckets, NotPromQL, Query, Selection, Value, parsed, quoted
@@ -72,12 +72,6 @@ def checked_condition(text: str) -> str:
 # The value that a label has to have: * stands for any text, ? for any sign, | separates several, a leading ! negates.
 Condition = Annotated[str, Field(max_length=200), AfterValidator(checked_condition)]
 Labels = Annotated[dict[LabelName, Condition], Field(max_length=20)]
-
-
-def metric_name(name: str) -> str:
-    if name not in BOUNDS and CUSTOM_NAME.fullmatch(name) is None:
-        raise WrongSetting("config.metric_name", name=name[:100])
-    return name
 
 
 class OwnMetric(BaseModel):
@@ -356,6 +350,7 @@ def number(bound: bytes) -> float:
 
 class OpenMetricsKind(SourceKind[OpenMetricsConfig]):
     name = "openmetrics"
+    control = "endpoint"
     label = _("metrics page (Prometheus text, OpenMetrics)")
     config = OpenMetricsConfig
 
@@ -367,7 +362,7 @@ class OpenMetricsKind(SourceKind[OpenMetricsConfig]):
         async def scrape(target: Target) -> Scrape:
             response = await asking.fetcher.get(
                 target.url,
-                {**HEADERS, **config.request_headers},
+                {**HEADERS, **credentials_for(target, config, asking)},
                 timeout_s=config.timeout_s,
                 max_bytes=MAX_BODY_BYTES,
                 gzip=True,
@@ -423,7 +418,7 @@ class OpenMetricsKind(SourceKind[OpenMetricsConfig]):
         if failures and not found:
             raise failures[0]
         asking.told.extend(error.fact for error in failures)
-        return metrics_of(found, instances=len(instances) if config.several else None)
+        return metrics_of(found, instances=len(instances) if instances[0].target.single else None)
 
 
 def exposition_of(response: Response, target: Target) -> Exposition:

@@ -1,5 +1,6 @@
 """A site over HTTP whose pages a test writes: what it answers on each path, and what it was asked."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,8 +48,8 @@ class Site:
 
 
 @contextmanager
-def serving() -> Iterator[Site]:
-    """Serve a site on this machine until the block ends."""
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Site]:
+    """Serve a site on this machine until the block ends. tls: over HTTPS."""
     site = Site()
 
     class Handler(BaseHTTPRequestHandler):
@@ -82,9 +83,11 @@ def serving() -> Iterator[Site]:
         request_queue_size = 128
 
     server = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
-    site.url = f"http://127.0.0.1:{server.server_port}"
+    site.url = f"http{'' if tls is None else 's'}://127.0.0.1:{server.server_port}"
     try:
         yield site
     finally:
