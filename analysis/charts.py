@@ -138,7 +138,7 @@ class Chart:
     before, after: the compared levels, else the means of the samples, in the metric's unit; change: relative (latency,
     traffic) or in percentage points (ratios), None if there is nothing to compare; limit and baseline: heights of
     lines, limit None if too far off to be drawn; band: the spread before, from the judge, else from the lowest to the
-    highest sample.
+    highest sample; control, control_lines: of the control group, after.
     """
 
     metric: str
@@ -160,6 +160,8 @@ class Chart:
     points_change: bool
     custom: CustomMetric | None = None
     limit_is_floor: bool = False
+    control: tuple[Point, ...] = ()
+    control_lines: tuple[str, ...] = ()
 
     @property
     def over(self) -> int:
@@ -183,6 +185,7 @@ def draw(
     *,
     earlier: Before = NOTHING,
     custom: CustomMetric | None = None,
+    control: Sequence[SampleLike] = (),
 ) -> Chart:
     """Compute the chart of one metric.
 
@@ -190,6 +193,7 @@ def draw(
         samples: of the deployment.
         check: its limit becomes a line, its spread the band.
         custom: the policy of a custom metric.
+        control: samples of the control group after the deployment.
     """
     ratio = is_ratio(metric, custom)
     floor = metric in LOWER_BOUND or (check is not None and check.details.get("moves") == "down")
@@ -202,7 +206,7 @@ def draw(
             "left-out": earlier.left_out,
         }
     )
-    measured = ((id(one), known_value(one, metric)) for one in (*(one for _, one in before_it), *window))
+    measured = ((id(one), known_value(one, metric)) for one in (*(one for _, one in before_it), *window, *control))
     values = {key: value for key, value in measured if value is not None}
     post = [sample for sample in window if id(sample) in values]
     known = [(kind, sample) for kind, sample in before_it if id(sample) in values]
@@ -220,10 +224,12 @@ def draw(
         beyond = limit is not None and (value < limit if floor else value > limit)
         return Point(text(x), text(height(value, top)), value, sample.collected_at, beyond and kind == "post", kind)
 
-    reach = _reach(window, span)
+    reach = _reach([*window, *control], span)
     places = _before_places(len(known))
     before_points = tuple(point(sample, x, kind) for (kind, sample), x in zip(known, places, strict=True))
     after_points = tuple(point(sample, _after_place(_offset(sample, span), reach)) for sample in post)
+    beside = [sample for sample in control if id(sample) in values]
+    beside_points = tuple(point(one, _after_place(_offset(one, span), reach), "control") for one in beside)
     return Chart(
         metric=metric,
         unit=unit_of(metric, custom),
@@ -244,6 +250,10 @@ def draw(
         points_change=ratio,
         custom=custom,
         limit_is_floor=floor,
+        control=beside_points,
+        control_lines=_lines(
+            [(_offset(one, span), at.x, at.y) for one, at in zip(beside, beside_points, strict=True)], span
+        ),
     )
 
 

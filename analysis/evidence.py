@@ -102,6 +102,8 @@ def load_evidence(
                 bad_predecessor=None if bad else bad_predecessor(deployment, neighbours),
                 control_before=control_of(control.get(deployment.pk, []), Phase.PRE),
                 control_after=control_of(control.get(deployment.pk, []), Phase.POST),
+                has_control=deployment.control is not None,
+                control_problem=problem_of_control(deployment),
                 expectations=tuple(expectations.get(deployment.environment_id, ())),
             ),
             policy=policy or policy_of(deployment),
@@ -424,6 +426,13 @@ def control_of(samples: Iterable[MetricSample], phase: Phase) -> tuple[Sample, .
     """Return the samples of the control group of one phase as the judge's values."""
     origin: Origin = "pre" if phase == Phase.PRE else "post"
     return tuple(as_value(sample, origin) for sample in samples if sample.phase == phase)
+
+
+def problem_of_control(deployment: Deployment) -> Fact | None:
+    try:
+        return Fact.from_json(deployment.control_problem)
+    except NotAFact:
+        return None
 
 
 def policy_of(deployment: Deployment) -> Policy:

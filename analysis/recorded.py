@@ -46,8 +46,8 @@ class LeftOut:
 @dataclass(frozen=True, slots=True)
 class JudgedOn:
     """The evidence of a stored verdict. pre_origins: how many samples of each origin it was compared with; history_of:
-    ids of the earlier deployments among them; compared_before: as in Evidence; the others as in Window,
-    endpoint_answered_before None if not known."""
+    ids of the earlier deployments among them; control_samples: of the control group; compared_before: as in Evidence;
+    the others as in Window, endpoint_answered_before None if not known."""
 
     pre_samples: int = 0
     pre_origins: Mapping[str, int] = field(default_factory=dict)
@@ -63,13 +63,15 @@ class JudgedOn:
     earlier_days: tuple[EarlierDay, ...] = ()
     bad_predecessor: int | None = None
     endpoint_answered_before: bool | None = None
+    control_samples: int = 0
+    has_control: bool = False
     expectations: tuple[Expectation, ...] = ()
 
 
 # Of these, the values that are stored as they are.
 AS_STORED = (
     *("pre_samples", "pre_origins", "post_samples", "expected_samples", "interval_s", "policy_version"),
-    *("compared_before", "bad_predecessor", "endpoint_answered_before"),
+    *("compared_before", "bad_predecessor", "endpoint_answered_before", "control_samples", "has_control"),
 )
 
 

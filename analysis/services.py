@@ -229,6 +229,7 @@ def evidence_json(evidence: Evidence) -> dict[str, Any]:
         "endpoint_answered_before": window.endpoint_answered_before,
         "expectations": [expectation_json(one) for one in window.expectations],
         "control_samples": len(window.control_before) + len(window.control_after),
+        "has_control": window.has_control,
     }
 
 

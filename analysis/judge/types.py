@@ -138,7 +138,8 @@ class Window:
     started_at, finished_at: of the deployment, if known. final is false while samples are still to come.
     earlier_days: newest first. bad_predecessor: number of the deployment whose window PRE was taken in, if that one was
     judged bad. endpoint_answered_before: whether the environment's endpoint ever answered before this deployment.
-    control_before, control_after: samples of the control group, which kept the old version, oldest first.
+    control_before, control_after: samples of the control group, which kept the old version, oldest first; has_control:
+    whether the deployment named one; control_problem: why it gave less than it could.
     expectations: what journeys expect of the service.
     """
 
@@ -155,6 +156,8 @@ class Window:
     settle_s: float = 0.0
     control_before: tuple[Sample, ...] = ()
     control_after: tuple[Sample, ...] = ()
+    has_control: bool = False
+    control_problem: Fact | None = None
     expectations: tuple[Expectation, ...] = ()
 
     @property

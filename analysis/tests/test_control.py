@@ -1,5 +1,7 @@
 """A control group removes what would have happened anyway: the time of day, a dependency that fails for both."""
 
+import math
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -16,6 +18,7 @@ from analysis.judge.types import METRICS, OK, ROLLBACK, VERDICTS, WARNING, Sampl
 from analysis.services import evidence_json
 from analysis.tests.adaptive_samples import check_of, make_pre, make_series, make_window
 from deployments.tests.factories import make_deployment
+from explain.facts import Fact
 from explain.rendering import render
 from metrics.models import Group, Phase
 from metrics.tests.factories import make_sample, make_samples
@@ -129,6 +132,83 @@ def test_the_scatter_of_the_control_is_no_finding(seed: int) -> None:
         make_pre(20, seed=seed), make_series(10, seed=seed), (make_pre(20, **usual), make_series(10, **usual))
     )
     assert found.verdict == OK
+
+
+def disturbed(samples: list[Sample], factor: float, errors: float) -> list[Sample]:
+    return [
+        replace(
+            sample,
+            latency_p95=(sample.latency_p95 or 0.0) * factor,
+            error_rate=(sample.error_rate or 0.0) + errors,
+            requests_per_sec=(sample.requests_per_sec or 0.0) * factor,
+        )
+        for sample in samples
+    ]
+
+
+own_changes: Any = st.fixed_dictionaries(
+    {}, optional={"latency_p95": st.sampled_from([130.0, 400.0, 1500.0]), "error_rate": st.sampled_from([0.01, 0.3])}
+)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    own=own_changes,
+    factor=st.floats(1.5, 10.0),
+    errors=st.floats(0.05, 0.4),
+    log=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_disturbs_both_groups_changes_no_verdict(
+    seed: int, own: dict[str, Any], factor: float, errors: float, log: bool
+) -> None:
+    factor = 1.0 / factor if log else factor
+    pre, post = make_pre(20, seed=seed), make_series(10, seed=seed, **own)
+    before, after = control({"noisy": False})
+    calm = judged(pre, post, (before, after))
+    found = judged(pre, disturbed(post, factor, errors), (before, disturbed(after, factor, errors)))
+    assert found.verdict == calm.verdict
+    assert found.failed_metrics == calm.failed_metrics
+
+
+@given(seed=st.integers(0, 1000), own=own_changes)
+@settings(max_examples=40, deadline=None)
+def test_beside_a_control_group_that_does_nothing_the_verdict_is_the_same_as_without(
+    seed: int, own: dict[str, Any]
+) -> None:
+    pre, post = make_pre(20, seed=seed), make_series(10, seed=seed, **own)
+    quiet = control({"noisy": False})
+    alone, beside = judge(pre, post, policy_from_dict({}), make_window(10)), judged(pre, post, quiet)
+    assert (beside.verdict, beside.failed_metrics) == (alone.verdict, alone.failed_metrics)
+
+
+@pytest.mark.parametrize(("before", "most"), [(3, 2), (20, 1)])
+def test_a_control_group_that_scatters_widely_raises_few_alarms(before: int, most: int) -> None:
+    wrong = 0
+    for seed in range(30):
+        rng = random.Random(seed)
+        sides = control({})
+        noisy = [
+            [replace(one, latency_p95=(one.latency_p95 or 0.0) * math.exp(rng.gauss(0.0, 0.2))) for one in side]
+            for side in (sides[0][-before:], sides[1])
+        ]
+        wrong += judged(make_pre(20, seed=seed), make_series(10, seed=seed), (noisy[0], noisy[1])).verdict != OK
+    assert wrong <= most
+
+
+def test_levels_of_the_control_are_in_the_checks_and_a_control_that_gave_too_little_is_told() -> None:
+    pre, post = make_pre(20), make_series(10)
+    details = check_of(judged(pre, post, control({"latency_p95": 300.0})), "latency_p95").details
+    assert details["control_before"] == pytest.approx(118.0, rel=0.1)
+    assert details["control_after"] == pytest.approx(300.0, rel=0.1)
+    problem = Fact("http_5xx", {"status": 503, "url": "http://old.example/m"})
+    for why, words in ((None, "too few"), (problem, "HTTP 503")):
+        window = make_window(10, has_control=True, control_problem=why, control_before=tuple(control({})[0][:1]))
+        verdict = judge(pre, post, policy_from_dict({}), window)
+        [issue] = [issue for issue in verdict.quality.issues if issue.code == "control_unused"]
+        assert "1 sample before and 0 samples after" in render(issue.fact)
+        assert words in render(issue.fact)
+        assert verdict.verdict == OK
 
 
 numbers = st.none() | st.floats(0.0, 1e12)

@@ -231,7 +231,7 @@ SUMMARIES: dict[str, str | Plural] = {
     ),
     "compared_with_nothing": _(
         "judged by absolute limits and by changes within the window, because there are no samples from before to "
-        "compare with"
+        "to compare with"
     ),
     "unjudged": _("This deployment could not be judged: {why}. Look at the service yourself."),
     "analysis_ended": _("its analysis ended as {status:job_status}"),
@@ -288,6 +288,13 @@ QUALITY: dict[str, str | Plural] = {
     "old_baseline": _("the newest sample from before is {age:duration} older than the deployment"),
     "quality.looks_like_seconds": _(
         "p95 is {observed:.3g} ms in {samples} while cpu is at {cpu:percent}: this looks like seconds"
+    ),
+    "quality.control_unused": _(
+        "judged without the control group, which gave {before:n_samples} before and {after:n_samples} after: too few "
+        "to compare with"
+    ),
+    "quality.control_failed": _(
+        "judged without the control group, which gave {before:n_samples} before and {after:n_samples} after: {problem}"
     ),
     "quality.expired_jobs": _(
         "{collections} expired: no poller ran in time ({before} before, {after} after the deployment)"

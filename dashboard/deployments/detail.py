@@ -7,7 +7,7 @@ from typing import Any
 
 from accounts.permissions import Action
 from analysis.charts import Before, Chart, Span, draw, span_of
-from analysis.evidence import FAILED_AND_ANSWERED, detail_of, policy_of
+from analysis.evidence import FAILED_AND_ANSWERED, detail_of, policy_of, problem_of_control
 from analysis.judge.types import METRICS, OK, UNREACHABLE, Check
 from analysis.models import What
 from dashboard import labels
@@ -105,6 +105,7 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "quality": verdict.standing.verdict.quality if verdict is not None else None,
         "slots": slots_of(detail),
         "collected": len(post),
+        "control_problem": problem_of_control(deployment),
         "misses": [miss for miss in misses if not miss.retrying],
         "retrying": [miss for miss in misses if miss.retrying],
         "sample_rows": sample_rows(detail, misses),
@@ -154,10 +155,13 @@ def charts_of(detail: Detail) -> list[Chart]:
     drawn = {**by_metric, **gravest(check for check in about_levels if check.limit is not None)}
     shown = {metric: replace(check, outcome=by_metric[metric].outcome) for metric, check in drawn.items()}
     span = span_with_missed(detail)
-    charts = [draw(metric, samples, span, shown.get(metric), earlier=earlier) for metric in METRICS]
+    beside: dict[str, Any] = {
+        "earlier": earlier,
+        "control": [one for one in detail.control if one.phase == Phase.POST],
+    }
+    charts = [draw(metric, samples, span, shown.get(metric), **beside) for metric in METRICS]
     charts += [
-        draw(one.name, samples, span, shown.get(one.name), earlier=earlier, custom=one)
-        for one in custom_metrics(detail)
+        draw(one.name, samples, span, shown.get(one.name), custom=one, **beside) for one in custom_metrics(detail)
     ]
     return [chart for chart in charts if chart.pre or chart.post or chart.outcome not in ("", "skipped")]
 
@@ -187,6 +191,7 @@ def legend_of(charts: list[Chart]) -> dict[str, bool]:
         "band": any(chart.band is not None for chart in charts),
         "limit": any(chart.limit is not None for chart in charts),
         "over": any(chart.over for chart in charts),
+        "control": any(chart.control for chart in charts),
     }
 
 

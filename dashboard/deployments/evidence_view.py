@@ -33,7 +33,7 @@ def evidence_view(detail: Detail) -> dict[str, Any] | None:
     origins: name, number and label of the compared samples of each origin; left_out: groups of left-out samples;
     helpers: earlier deployments whose samples were used too; compared_before: of a rollback, number
     of the deployment before which PRE was taken; earlier_days: number of days with levels of the same
-    minutes; seen, expected: POST samples when it was issued.
+    minutes; control_samples: of the control group; seen, expected: POST samples when it was issued.
     """
     verdict = detail.verdict
     if verdict is None:
@@ -50,6 +50,7 @@ def evidence_view(detail: Detail) -> dict[str, Any] | None:
         "helpers": detail.history_of,
         "compared_before": standing.compared_before,
         "earlier_days": len(standing.earlier_days),
+        "control_samples": standing.control_samples,
     }
 
 

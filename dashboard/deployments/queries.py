@@ -29,7 +29,7 @@ from dashboard.deployments.acknowledgements import Said, all_said, read_said, sa
 from dashboard.labels import Status, status_of, verdict_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from events.models import Event
-from metrics.models import MetricSample, Phase
+from metrics.models import Group, MetricSample, Phase
 from notifications.rollbacks.attempts import newer_than
 from projects.models import Environment
 from scheduler.models import JobStatus, ScheduledJob
@@ -79,7 +79,8 @@ class Detail(Observed):
     samples: its own; baseline: of the half hour before it, of a rollback also the PRE that it is compared with;
     history: POST of earlier deployments that were used (history_of); excluded: the left-out ones among these;
     collections: its pre_collect and post_collect jobs; analyses: its analysis job; acknowledgements: oldest first;
-    events: of TIMELINE_EVENTS, oldest first: kind, parameters, at; actions: of the user.
+    events: of TIMELINE_EVENTS, oldest first: kind, parameters, at; actions: of the user; control: samples of its
+    control group.
     """
 
     hints: list[Hint]
@@ -93,6 +94,7 @@ class Detail(Observed):
     acknowledgements: list[Said]
     events: list[dict[str, Any]]
     actions: Actions
+    control: list[MetricSample]
 
     def samples_of(self, phase: str) -> list[MetricSample]:
         return [sample for sample in self.samples if sample.phase == phase]
@@ -173,7 +175,8 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
     judged_on = verdict.standing.judged_on if verdict is not None else None
     helpers = earlier_deployments(deployment, judged_on.history_of if judged_on is not None else ())
     replaced = list(load_replaced([deployment]).values())
-    samples = samples_about(deployment, helpers, replaced)
+    about = samples_about(deployment, helpers, replaced)
+    samples = [sample for sample in about if sample.group == Group.TREATMENT]
     own = [sample for sample in samples if sample.deployment_id == deployment.pk]
     others = [sample for sample in samples if sample.deployment_id != deployment.pk]
     helping = {helper.pk for helper in helpers}
@@ -194,6 +197,7 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
         acknowledgements=[read_said(one) for one in deployment.said],
         events=deployment.events,
         actions=deployment.project.actions_of(user),
+        control=[one for one in about if one.group == Group.CONTROL and one.deployment_id == deployment.pk],
     )
 
 
@@ -231,8 +235,12 @@ def deployment_of(user: User, uuid: UUID) -> tuple[Deployment, Actions]:
 def samples_about(
     deployment: Deployment, helpers: list[Deployment], replaced: Sequence[Deployment]
 ) -> list[MetricSample]:
-    """Return the samples of these deployments, and of the baseline of the first and the replaced one; oldest first."""
-    rows = MetricSample.objects.of_all([deployment, *helpers, *replaced])
+    """Return the samples of these deployments, and of the baseline of the first and the replaced one; oldest first.
+
+    Also those of control groups, if it has one.
+    """
+    groups = Group.values if deployment.control is not None else (Group.TREATMENT,)
+    rows = MetricSample.objects.of_all([deployment, *helpers, *replaced], groups=groups)
     for one in (deployment, *replaced):
         rows |= MetricSample.objects.measured().filter(
             environment_id=deployment.environment_id,

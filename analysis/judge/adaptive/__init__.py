@@ -9,7 +9,7 @@ from dataclasses import replace
 from analysis.judge.adaptive.absolute import hard_limit, judge_first, limited_metrics
 from analysis.judge.adaptive.combination import Combined, combine, score
 from analysis.judge.adaptive.confidence import confidence
-from analysis.judge.adaptive.control import controlled
+from analysis.judge.adaptive.control import controlled, unused, with_levels
 from analysis.judge.adaptive.cpu import judge_cpu
 from analysis.judge.adaptive.custom import judge_custom
 from analysis.judge.adaptive.early import is_clear, lasting, looks
@@ -73,6 +73,9 @@ def judge_adaptive(
     doubts = _doubts(combined, found)
     conclusive = not doubts
     name = WARNING if doubts and name == OK else name
+    quality = assess([s for s in before if s.origin != "history"], post, window)
+    if not evidence.control:
+        quality = replace(quality, issues=(*quality.issues, *unused(window)))
     sure = confidence(
         name, combined.strength, combined.critical, pre_samples=evidence.worth, calibrated=knobs.calibrated
     )
@@ -82,8 +85,8 @@ def judge_adaptive(
         conclusive=conclusive,
         score=round(score(name, max(combined.strength, 0.0 if name == OK else 1.0), combined.critical), 4),
         summary=_summary(name, combined, evidence, found),
-        checks=combined.checks,
-        quality=assess([s for s in before if s.origin != "history"], post, window),
+        checks=with_levels(combined.checks, window) if evidence.control else combined.checks,
+        quality=quality,
         policy=policy.as_dict(),
         basis=Basis(doubts=doubts),
     )

@@ -7,13 +7,15 @@ control at the same instants.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from analysis.judge.adaptive.levels import level, mean, median
-from analysis.judge.types import METRICS, Sample, Window, values_of
+from analysis.judge.types import METRICS, Check, QualityIssue, Sample, Window, values_of
+from explain.facts import Fact
 from projects.policy import Policy
 
 SHARES = ("error_rate", "cpu_usage", "memory_usage")
@@ -21,6 +23,11 @@ SHARES = ("error_rate", "cpu_usage", "memory_usage")
 SMOOTHED = 5
 # So few of them on one side show no course.
 FEWEST = 3
+# A course is one where it leaves its own scatter by so many standard errors. Of normal scatter: the median step between
+# neighbours in standard deviations, and the variance of a median beside that of a mean.
+SURE = 2.5
+STEP_OF_SD = 0.954
+MEDIAN_OF_MEAN = 1.57
 # No course goes further: beyond it the control is broken itself.
 MOST_FACTOR = 20.0
 
@@ -48,7 +55,37 @@ def controlled(pre: Sequence[Sample], post: Sequence[Sample], policy: Policy, wi
     if len(before) < min(FEWEST, sum(sample.origin != "history" for sample in pre)):
         return Controlled(pre, post, window)
     shares = (*SHARES, *(metric.name for metric in policy.custom_metrics if metric.kind == "ratio"))
-    return Controlled(pre, _without_course(post, before, after, shares), plain, "course")
+    names = {*METRICS, *(name for sample in post for name in sample.custom)}
+    courses = {name: _Course.of(name, before, after, name in shares) for name in names}
+    moved = {name: course for name, course in courses.items() if course is not None and course.shows(post)}
+    # From both sides: what the control group scatters widens the spread of PRE, and what hits both narrows it.
+    earlier = [sample if sample.origin == "history" else _moved(sample, moved, before) for sample in pre]
+    return Controlled(earlier, [_moved(sample, moved, after) for sample in post], plain, "course")
+
+
+def with_levels(checks: Sequence[Check], window: Window) -> tuple[Check, ...]:
+    """Return the checks with the levels of the control group, where it has them."""
+    return tuple(
+        replace(check, details={**check.details, **levels}) if (levels := _levels(check.metric, window)) else check
+        for check in checks
+    )
+
+
+def _levels(metric: str, window: Window) -> dict[str, float]:
+    sides = {"control_before": window.control_before, "control_after": window.control_after}
+    known = {name: values_of(samples, metric) for name, samples in sides.items()}
+    return {name: level(values) for name, values in known.items() if values}
+
+
+def unused(window: Window) -> list[QualityIssue]:
+    """Return the issue of a control group that the deployment has and that could not be compared with."""
+    if not window.has_control or not window.final:
+        return []
+    counts = {"before": len(window.control_before), "after": len(window.control_after)}
+    problem = window.control_problem
+    if problem is None:
+        return [QualityIssue("control_unused", Fact("quality.control_unused", counts), 0.0)]
+    return [QualityIssue("control_unused", Fact("quality.control_failed", {**counts, "problem": problem}), 0.0)]
 
 
 def _instead(control: Sequence[Sample], post: Sequence[Sample], window: Window) -> list[Sample]:
@@ -69,34 +106,58 @@ def _instead(control: Sequence[Sample], post: Sequence[Sample], window: Window) 
     return [earlier(sample) for sample in control]
 
 
-def _without_course(
-    post: Sequence[Sample], before: Sequence[Sample], after: Sequence[Sample], shares: Sequence[str]
-) -> list[Sample]:
-    """Return POST without what the control did at the same time."""
-    names = (*METRICS, *{name for sample in post for name in sample.custom})
-    moves = {
-        name: _moves(values_of(before, name), [sample for sample in after if values_of([sample], name)], name, shares)
-        for name in names
-    }
-    return [_moved(sample, moves) for sample in post]
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """How a metric of the control group moved. base: its level before; sd: its scatter from one sample to the next, as
+    a share of the level unless `shared` metrics are meant, whose differences count."""
+
+    name: str
+    base: float
+    sd: float
+    count: int
+    by_difference: bool
+    bounded: bool
+    after: Sequence[Sample]
+
+    @classmethod
+    def of(cls, name: str, before: Sequence[Sample], after: Sequence[Sample], share: bool) -> "_Course | None":
+        known = [sample for sample in after if values_of([sample], name)]
+        values = values_of(before, name), values_of(known, name)
+        if min(map(len, values)) < FEWEST:
+            return None
+        base = level(values[0])
+        by_difference = share or base <= 0.0
+        steps = [_step(one, other, by_difference) for side in values for one, other in pairwise(side)]
+        sd = median(steps) / STEP_OF_SD
+        return cls(name, base, sd, len(values[0]), by_difference, share, known)
+
+    def shows(self, post: Sequence[Sample]) -> bool:
+        """Return whether it moved by more than its own scatter explains: else there is nothing to take out."""
+        error = self.sd * math.sqrt(1.0 / self.count + MEDIAN_OF_MEAN / min(SMOOTHED, len(self.after)))
+        return any(self.move(sample, self.after) > SURE * error for sample in post)
+
+    def move(self, sample: Sample, around: Sequence[Sample]) -> float:
+        return _step(self.at(sample, around), self.base, self.by_difference)
+
+    def at(self, sample: Sample, around: Sequence[Sample]) -> float:
+        """Return the control group's value around an instant."""
+        known = [one for one in around if values_of([one], self.name)]
+        near = sorted(known, key=lambda one: abs(one.collected_at - sample.collected_at))[:SMOOTHED]
+        return median(values_of(near, self.name))
+
+    def without(self, sample: Sample, value: float, around: Sequence[Sample]) -> float:
+        """Return a value of the treatment as it would be, had the control group not moved."""
+        course = self.at(sample, around)
+        if self.by_difference:
+            return _share(value - (course - self.base), self.bounded)
+        return value / _factor(course / self.base)
 
 
-Move = Callable[[Sample, float], float]
-
-
-def _moves(before: Sequence[float], after: Sequence[Sample], name: str, shares: Sequence[str]) -> Move:
-    """Return how a value of the treatment would be, had the control not moved. Unchanged where that is not known."""
-    if len(before) < FEWEST or len(after) < FEWEST:
-        return lambda _sample, value: value
-    base = level(before)
-
-    def course(sample: Sample) -> float:
-        near = sorted(after, key=lambda one: abs(one.collected_at - sample.collected_at))[:SMOOTHED]
-        return median(values_of(near, name))
-
-    if name in shares or base <= 0.0:
-        return lambda sample, value: _share(value - (course(sample) - base), name in shares)
-    return lambda sample, value: value / _factor(course(sample) / base)
+def _step(one: float, other: float, by_difference: bool) -> float:
+    """Return how far apart two values are: their difference, else the logarithm of their ratio."""
+    if by_difference or min(one, other) <= 0.0:
+        return abs(one - other) if by_difference else (0.0 if one == other else math.log(MOST_FACTOR))
+    return abs(math.log(one) - math.log(other))
 
 
 def _share(value: float, bounded: bool) -> float:
@@ -107,11 +168,8 @@ def _factor(ratio: float) -> float:
     return max(1.0 / MOST_FACTOR, min(MOST_FACTOR, ratio)) if math.isfinite(ratio) else 1.0
 
 
-def _moved(sample: Sample, moves: Mapping[str, Move]) -> Sample:
-    known = {name: value for name in METRICS if (value := getattr(sample, name)) is not None}
-    changes: dict[str, Any] = {name: moves[name](sample, value) for name, value in known.items()}
-    return replace(
-        sample,
-        **changes,
-        custom={name: moves[name](sample, value) for name, value in sample.custom.items()},
-    )
+def _moved(sample: Sample, courses: Mapping[str, _Course], around: Sequence[Sample]) -> Sample:
+    known = {name: values[0] for name in courses if (values := values_of([sample], name))}
+    moved = {name: courses[name].without(sample, value, around) for name, value in known.items()}
+    own: dict[str, Any] = {name: value for name, value in moved.items() if name in METRICS}
+    return replace(sample, **own, custom={**sample.custom, **{n: v for n, v in moved.items() if n not in METRICS}})
