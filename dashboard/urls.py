@@ -104,6 +104,7 @@ urlpatterns = [
     *route(f"{ENVIRONMENT}settings/probe/", environment_settings.probe, "environment-probe"),
     *route(f"{ENVIRONMENT}settings/endpoint/", environment_settings.endpoint, "environment-endpoint"),
     *route(f"{ENVIRONMENT}settings/units/", environment_settings.units, "environment-units"),
+    *route(f"{ENVIRONMENT}settings/origins/", environment_settings.origins, "environment-origins"),
     *route(f"{ENVIRONMENT}settings/settle/", environment_settings.settle, "environment-settle"),
     *route(f"{ENVIRONMENT}settings/signing/", secrets.signing, "environment-signing"),
     *route(f"{ENVIRONMENT}settings/delete/", environment_settings.delete, "environment-delete"),

@@ -247,7 +247,7 @@ class FinishView(StrictAPIView):
         """Finish a deployment: SeqPulse starts to observe the new version."""
         body = checked(FinishRequest, request.data, request._request)
         project, uuid = project_of(request), body["deployment_id"]
-        how = {"result": body["result"], "metrics_endpoint": body["metrics_endpoint"]}
+        how = {name: body[name] for name in ("result", "metrics_endpoint", "green")}
         try:
             if uuid is not None:
                 bind_contextvars(deployment_id=str(uuid))
@@ -264,7 +264,7 @@ class FinishView(StrictAPIView):
     def usual(content: Any, request: HttpRequest, key: SeenKey, counter: Counter) -> Usual | None:
         """Answer a usual call in one statement; return None where it cannot be one. Raises ValidationError."""
         body = checked(FinishRequest, content, request)
-        if body["deployment_id"] is None:
+        if body["deployment_id"] is None or body["green"]:
             return None
         how = {"result": body["result"], "metrics_endpoint": body["metrics_endpoint"]}
         done = statements.finish(key, counter, body["deployment_id"], **how)

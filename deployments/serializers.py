@@ -219,8 +219,16 @@ class FinishRequest(serializers.Serializer[Any]):
         "SUCCESS, UNSTABLE, aborted, skipped, …",
     )
     metrics_endpoint = OptionalText(max_length=2048)
+    green = OptionalText(
+        max_length=2048,
+        help_text="Blue/green: the endpoint of the new version, where this deployment is measured instead of its "
+        "environment's own. Asked unsigned unless a person configured its origin.",
+    )
 
     def validate_metrics_endpoint(self, value: str) -> str:
+        return checked_endpoint(value)
+
+    def validate_green(self, value: str) -> str:
         return checked_endpoint(value)
 
     def to_internal_value(self, data: Any) -> Any:

@@ -14,7 +14,7 @@ from django.db.models import F
 
 from deployments.closing import earlier_attempt, supersede, why_closed
 from deployments.commits import same_commit
-from deployments.control import PRE_SAMPLES, PRE_SPACING_S, Control, notes_about
+from deployments.control import PRE_SAMPLES, PRE_SPACING_S, Control, is_configured, notes_about
 from deployments.models import Deployment, DeploymentKey, Kind, State
 from deployments.outbox import event_about
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
@@ -23,7 +23,7 @@ from events.outbox import emit
 from explain.errors import ExplainedError
 from explain.facts import Fact
 from explain.rendering import render
-from outbound.fetcher import parse_endpoint
+from outbound.endpoints import origin_of, parse_endpoint
 from projects.freezing import Frozen, frozen
 from projects.guarding import refused_endpoint
 from projects.models import Environment, PolicySource, Project
@@ -409,7 +409,9 @@ class Finished:
     uuid: UUID | None = None
 
 
-def finish_named(project: Project, env: str, key: str, *, result: str, metrics_endpoint: str = "") -> Finished:
+def finish_named(
+    project: Project, env: str, key: str, *, result: str, metrics_endpoint: str = "", green: str = ""
+) -> Finished:
     """Do as finish_deployment for the environment's deployment with this idempotency key, without one the running one.
 
     Raises UnknownEnvironment, EndpointConflict.
@@ -419,11 +421,15 @@ def finish_named(project: Project, env: str, key: str, *, result: str, metrics_e
     found = rows.with_key(environment, key) if key else rows.running_in(environment).first()
     if found is None:
         return Finished("not_found", [Fact("unknown_key" if key else "none_running", {"environment": env})])
-    return finish_deployment(project, found.uuid, result=result, metrics_endpoint=metrics_endpoint)
+    return finish_deployment(project, found.uuid, result=result, metrics_endpoint=metrics_endpoint, green=green)
 
 
-def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endpoint: str = "") -> Finished:
+def finish_deployment(
+    project: Project, uuid: UUID, *, result: str, metrics_endpoint: str = "", green: str = ""
+) -> Finished:
     """Close the running deployment and plan its samples and its analysis; further calls change nothing.
+
+    green: the endpoint of the new version, where its window is measured, instead of the environment's own.
 
     Raises EndpointConflict.
     """
@@ -436,12 +442,35 @@ def finish_deployment(project: Project, uuid: UUID, *, result: str, metrics_endp
             return Finished("ignored", [why_closed(found), *earlier_attempt(found)], uuid)
         # Only the call that closes the deployment may set the endpoint; a conflict rolls the closing back.
         given = "" if closed.deleted else metrics_endpoint
+        if not green and may_be_green(closed.environment, given):
+            given, green = "", given
         check_endpoint(project, closed.environment, given)
-        notes = take_endpoint(closed.environment, given)
+        notes = measure_at(closed, green) if green else take_endpoint(closed.environment, given)
         plan_observation(closed.deployment_id, project, closed.finished_at + timedelta(seconds=closed.settle_s))
     logger.info("deployment_finished", deployment_id=str(uuid), project_id=str(project.uuid), result=result)
     observed = under_observation(closed.settle_s, project.effective_window_minutes)
     return Finished("accepted", [*observed, *notes], uuid)
+
+
+def may_be_green(environment: Environment, given: str) -> bool:
+    """Return whether a call's metrics endpoint is another one at an origin that a person lets calls name."""
+    if not given or not environment.asks_endpoint or not environment.metrics_endpoint:
+        return False
+    is_other = parse_endpoint(given) != parse_endpoint(environment.metrics_endpoint)
+    return is_other and origin_of(given) in map(origin_of, environment.origins)
+
+
+def measure_at(closed: "Closed", green: str) -> list[Fact]:
+    """Have the window of a deployment measured at its green endpoint; return notes for the caller."""
+    environment = closed.environment
+    if not environment.asks_endpoint:
+        return [Fact("green_not_askable", {"kinds": ", ".join(environment.source_kinds)})]
+    Deployment.objects.filter(pk=closed.deployment_id).update(green=green)
+    refused = refused_endpoint(green)
+    notes = [Fact("green_measured", {"url": green})]
+    if not is_configured(green, environment):
+        notes.append(Fact("green_unsigned"))
+    return notes if refused is None else [*notes, refused]
 
 
 def under_observation(settle_s: int, samples: int) -> list[Fact]:

@@ -20,7 +20,8 @@ REFUSALS = {
     ),
     "endpoint_conflict": _(
         "The environment '{name}' has the metrics endpoint '{configured}', but this call names '{given}'. Leave "
-        "metrics_endpoint out, or change the environment's."
+        "metrics_endpoint out, or change the environment's. A finish may name the endpoint of this deployment alone as "
+        "green."
     ),
     "endpoint_not_taken": _(
         "The environment '{name}' has no metrics endpoint (configured: none, given: '{given}'), and the project takes "
@@ -42,6 +43,12 @@ ANSWERS = {
     "control_not_askable": _(
         "The control group is not measured: what measures this environment ({kinds}) cannot be asked for it. Metrics "
         "endpoints take a URL, Prometheus takes a selector of labels."
+    ),
+    "green_measured": _("This deployment is measured at {url}."),
+    "green_unsigned": _("It is asked without signature and credentials: its origin is not one the environment names."),
+    "green_not_askable": _(
+        "green is of no use here: what measures this environment ({kinds}) is not a metrics endpoint. It is measured "
+        "as usual."
     ),
     "freeze_forced": _("It began in spite of the freeze “{reason}”; that is recorded."),
     "supersedes": _("Deployment #{number} was still running and is superseded by this one."),

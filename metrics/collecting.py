@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from time import monotonic
 from typing import Any
 
-from deployments.control import PRE_SAMPLES
+from deployments.control import PRE_SAMPLES, Control, is_configured
 from explain.errors import ExplainedError
 from metrics.fetching import shared_fetcher
 from metrics.measuring import measure
@@ -35,6 +35,10 @@ ENDPOINT_COLUMNS = f"""
         FROM metric_sources AS source WHERE source.environment_id = environment.id) END,
     CASE WHEN source_kinds <> '[]' THEN environment.policy ->> 'custom_metrics' END
 """  # noqa: S608  (names of our own columns)
+# Of the few that name other targets than their environment's: these, and the origins that a person configured.
+NAMED = """
+CASE WHEN control IS NOT NULL OR green <> '' THEN json_build_array(control, green, origins)::text END
+"""
 _units = lru_cache(maxsize=64)(Units)
 # The event loop itself keeps no reference to tasks.
 _tasks: set[asyncio.Task[Collected]] = set()
@@ -86,6 +90,22 @@ def as_named(endpoint: Endpoint, url: str, *, configured: bool) -> Endpoint:
         return replace(endpoint, url=url, elsewhere=True)
     unsigned: dict[str, Any] = {"hmac_secret": "", "previous": Sealed(""), "previous_until": None}
     return replace(endpoint, url=url, elsewhere=True, named_by_call=True, **unsigned)
+
+
+def with_named(endpoint: Endpoint, named: str, phase: str) -> Endpoint:
+    """Return how a deployment is measured that names targets of its own. named: of NAMED."""
+    stored, green, origins = json.loads(named)
+    environment = Environment(metrics_endpoint=endpoint.url, origins=origins)
+
+    def at(url: str) -> Endpoint:
+        return as_named(endpoint, url, configured=is_configured(url, environment))
+
+    treatment = at(green) if green and phase == Phase.POST else replace(endpoint)
+    if stored is not None:
+        control = Control.from_json(stored)
+        own = at(control.endpoint) if control.endpoint else None
+        treatment.control = ControlGroup(own, control.selector, control.of_treatment)
+    return treatment
 
 
 def collect_for(job: Job, endpoint: Endpoint, ended: RunEnded) -> None:

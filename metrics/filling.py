@@ -7,14 +7,14 @@ the analysis ends a run that takes longer before it looks at what is stored.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
 
 from common.arrays import array
-from metrics.collecting import ENDPOINT_COLUMNS, database_time, endpoint_of_row
+from metrics.collecting import ENDPOINT_COLUMNS, NAMED, database_time, endpoint_of_row, with_named
 from metrics.fetching import shared_fetcher
 from metrics.measuring import history_of, merged
 from metrics.models import Group, Phase
@@ -53,7 +53,7 @@ WHERE deployments.id = ANY(%s::bigint[]) AND source_kinds ?| %s::text[] AND (sto
 """  # noqa: S608  (names of our own columns)
 
 ENDPOINTS = f"""
-SELECT deployments.id, finished_at + deployments.settle_s * interval '1 second', interval_s, window_samples,
+SELECT deployments.id, finished_at + deployments.settle_s * interval '1 second', interval_s, window_samples, {NAMED},
     {ENDPOINT_COLUMNS}
 FROM deployments
 JOIN projects_environment AS environment ON environment.id = environment_id
@@ -113,18 +113,24 @@ def load_places(jobs: Sequence[Job]) -> Mapping[int, Planned]:
     with connection.cursor() as cursor:
         cursor.execute(ENDPOINTS, [ids])
         found = {
-            pk: Planned(endpoint_of_row(row), start, timedelta(seconds=interval_s), count)
-            for pk, start, interval_s, count, *row in cursor.fetchall()
+            pk: Planned(planned_endpoint(row, named), start, timedelta(seconds=interval_s), count)
+            for pk, start, interval_s, count, named, *row in cursor.fetchall()
         }
     return {job.id: found[job.deployment_id] for job in jobs if job.deployment_id in found}
 
 
+def planned_endpoint(row: Sequence[Any], named: str | None) -> Endpoint:
+    endpoint = endpoint_of_row(row)
+    return endpoint if named is None else with_named(endpoint, named, Phase.POST)
+
+
 def store_found(done: Sequence[tuple[Job, Sequence[Sample]]]) -> None:
     """Store the samples of places without one, and what others lack."""
-    for job, samples in done:
+    for job, found in done:
+        store(found)
+        samples = [sample for sample in found if sample.group == Group.TREATMENT]
         if not samples:
             continue
-        store(samples)
         given: dict[str, Any] = {
             metric: array(getattr(sample.metrics, metric) for sample in samples) for metric in METRICS
         }
@@ -161,20 +167,21 @@ async def fill_samples(job: Job, planned: Planned | None) -> Sequence[Sample]:
     now = database_time(job)
     left_s = ((job.expires_at or now) - now).total_seconds()
     asking = Asking(shared_fetcher(), now, now, planned.endpoint)
+    groups = [asking]
+    if control := planned.endpoint.control:
+        groups = [replace(asking, matchers=control.treatment)]
+        if control.selector:
+            groups.append(replace(asking, group=Group.CONTROL, matchers=control.selector))
     first, last = planned.start + planned.interval, planned.start + planned.count * planned.interval
+    span: dict[str, Any] = {"since": first, "until": min(last, now), "step_s": planned.interval.total_seconds()}
     try:
         async with asyncio.timeout(left_s):
-            past = await history_of(
-                planned.endpoint.sources,
-                asking,
-                since=first,
-                until=min(last, now),
-                step_s=planned.interval.total_seconds(),
-            )
+            pasts = await asyncio.gather(*(history_of(planned.endpoint.sources, one, **span) for one in groups))
     except TimeoutError:
         return ()
     return [
-        Sample(planned.endpoint.environment_id, metrics, at, job.deployment_id, Phase.POST, place)
+        Sample(planned.endpoint.environment_id, metrics, at, job.deployment_id, Phase.POST, place, one.group)
+        for one, past in zip(groups, pasts, strict=True)
         for place, at, metrics in by_place(planned, past)
     ]
 

@@ -1,22 +1,17 @@
 """The job kinds pre_collect and post_collect: collect the samples of a deployment."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from django.db import connection
 
 from common.arrays import array
-from deployments.control import Control, is_configured
 from explain.facts import Fact
 from metrics import baseline, deletion, filling, levels, partitions, retention
-from metrics.collecting import ENDPOINT_COLUMNS, as_named, collect_for, endpoint_of_row
+from metrics.collecting import ENDPOINT_COLUMNS, NAMED, collect_for, endpoint_of_row, with_named
 from metrics.counting import count_lost
-from metrics.models import Phase
 from metrics.outages import note_failures
-from metrics.sources.http_endpoint import ControlGroup, Endpoint
+from metrics.sources.http_endpoint import Endpoint
 from metrics.storing import store_samples
-from projects.models import Environment
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
 from scheduler.registry import Ended, Job, JobError, RunEnded, job_kind
 
@@ -27,10 +22,6 @@ COLLECTIONS = ("pre_collect", "post_collect")
 EARLIEST_LOOK = 2
 
 
-# Of the few that name other targets than their environment's: these, and the origins that a person configured.
-NAMED = """
-CASE WHEN control IS NOT NULL OR green <> '' THEN json_build_array(control, green, origins)::text END
-"""
 ENDPOINTS = f"""
 SELECT deployments.id, {NAMED}, deployments.version, deployments.commit_sha, deployments.finished_at,
     {ENDPOINT_COLUMNS}
@@ -60,22 +51,6 @@ def load_endpoints(jobs: Sequence[Job]) -> Mapping[int, Endpoint]:
         if job.deployment_id in named:
             found[job.id] = with_named(found[job.id], named[job.deployment_id], job.phase)
     return found
-
-
-def with_named(endpoint: Endpoint, named: str, phase: str) -> Endpoint:
-    """Return how a deployment is measured that names targets of its own. named: of NAMED."""
-    stored, green, origins = json.loads(named)
-    environment = Environment(metrics_endpoint=endpoint.url, origins=origins)
-
-    def at(url: str) -> Endpoint:
-        return as_named(endpoint, url, configured=is_configured(url, environment))
-
-    treatment = at(green) if green and phase == Phase.POST else replace(endpoint)
-    if stored is not None:
-        control = Control.from_json(stored)
-        own = at(control.endpoint) if control.endpoint else None
-        treatment.control = ControlGroup(own, control.selector, control.of_treatment)
-    return treatment
 
 
 def after_collections(jobs: Sequence[Ended]) -> None:

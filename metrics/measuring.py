@@ -144,7 +144,7 @@ async def history_of(
             kind, config = opened(one.kind, one.config.token)
         except JobError:
             continue
-        if kind.ranged:
+        if kind.ranged and (asking.group == Group.TREATMENT or kind.control == "selector"):
             histories.append(kind.history(config, asking, since=since, until=until, step_s=step_s))
     pasts = await asyncio.gather(*histories, return_exceptions=True)
     for past in pasts:

@@ -29,6 +29,7 @@ from security.encryption import EncryptedTextField
 API_KEY_PREFIX = "sp_"
 HMAC_SECRET_PREFIX = "sphs_"  # noqa: S105  (how secrets begin, not one)
 MAX_SETTLE_S = 3600
+MOST_ORIGINS = 20
 
 PLAN_NAMES = {"free": _("Free"), "pro": _("Pro"), "enterprise": _("Enterprise")}
 PLAN_CHOICES = [(name, PLAN_NAMES[name]) for name in PLANS]
@@ -151,6 +152,22 @@ def validate_endpoint(url: str) -> None:
         parse_endpoint(url)
     except EndpointError as error:
         raise validation_error(error) from None
+
+
+def validate_origins(origins: Any) -> None:
+    """Raise ValidationError where these are not origins as URLs."""
+    if not isinstance(origins, list) or len(origins) > MOST_ORIGINS:
+        raise ValidationError(_("At most %(n)d is possible."), params={"n": MOST_ORIGINS})
+    for origin in origins:
+        try:
+            parsed = parse_endpoint(str(origin))
+        except EndpointError as error:
+            raise validation_error(error) from None
+        if parsed.path != "/" or parsed.query:
+            raise ValidationError(
+                _("%(origin)s has a path: scheme, host and port are enough, as in https://green.example:8443."),
+                params={"origin": origin},
+            )
 
 
 # The kind of source that is an environment's own metrics endpoint (metrics/sources/).

@@ -1,6 +1,6 @@
 """Changes to projects, environments, keys and policies."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from projects.models import (
     new_api_key,
     plan_of_new_projects,
     validate_endpoint,
+    validate_origins,
 )
 from projects.policies import validate_policy
 from projects.signing import enable_signing
@@ -132,6 +133,13 @@ def set_settling_time(environment: Environment, seconds: int) -> None:
     """Set the seconds between finish and the window, for later deployments. Raises ValidationError."""
     environment.settle_s = seconds
     saved(environment, ["settle_s"])
+
+
+def set_origins(environment: Environment, origins: Sequence[str]) -> None:
+    """Set the origins besides the endpoint's that calls may name to be measured. Raises ValidationError."""
+    validate_origins(list(origins))
+    environment.origins = list(origins)
+    saved(environment, ["origins"])
 
 
 def set_endpoint(environment: Environment, url: str, *, seen: str) -> bool:

@@ -104,6 +104,7 @@ POST     dashboard:key-revoke         admin    302
 GET      dashboard:environment-settings viewer   200
 POST     dashboard:environment-settings admin    302  with name=renamed
 POST     dashboard:environment-units  admin    302  with latency_p95=s
+POST     dashboard:environment-origins admin   302  with origins=https://green.example
 POST     dashboard:environment-settle admin    302  with settle_s=90
 POST     dashboard:environment-probe  admin    200  with url=http://127.0.0.1:9/
 POST     dashboard:environment-endpoint admin    302  with do=deactivate seen={environment.metrics_endpoint}

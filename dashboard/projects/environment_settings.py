@@ -17,6 +17,7 @@ from dashboard.policies.queries import environment_of, readable
 from dashboard.projects.forms import (
     EndpointForm,
     EnvironmentNameForm,
+    OriginsForm,
     RotateForm,
     SettleForm,
     TypedNameForm,
@@ -28,7 +29,7 @@ from dashboard.projects.queries import COUNTED_UP_TO, content_of
 from metrics.deletion import delete_environment
 from metrics.probing import probe as probe_endpoint
 from projects.models import Environment
-from projects.services import rename_environment, set_endpoint, set_settling_time, set_units
+from projects.services import rename_environment, set_endpoint, set_origins, set_settling_time, set_units
 from projects.signing import fingerprint
 
 ACTIVATE, DEACTIVATE = "activate", "deactivate"
@@ -58,6 +59,17 @@ def settle(request: HttpRequest, environment: Environment, actions: Actions) -> 
         return show(request, environment, actions, settle_form=form)
     set_settling_time(environment, form.cleaned_data["settle_s"])
     messages.success(request, _("The next deployments wait that long before they are measured."))
+    return redirect("dashboard:environment-settings", environment_id=environment.pk)
+
+
+@page("POST", of=environment_of, action=Action.CHANGE_ENVIRONMENT)
+def origins(request: HttpRequest, environment: Environment, actions: Actions) -> HttpResponse:
+    """Set the origins besides the endpoint's that calls may name."""
+    form = OriginsForm(request.POST)
+    if not form.is_valid():
+        return show(request, environment, actions, origins_form=form)
+    set_origins(environment, form.cleaned_data["origins"])
+    messages.success(request, _("The origins are set."))
     return redirect("dashboard:environment-settings", environment_id=environment.pk)
 
 
@@ -134,6 +146,7 @@ def show(request: HttpRequest, environment: Environment, actions: Actions, **for
         "project": environment.project,
         "name_form": EnvironmentNameForm(initial={"name": environment.name}),
         "settle_form": SettleForm(initial={"settle_s": environment.settle_s}),
+        "origins_form": OriginsForm(initial={"origins": "\n".join(environment.origins)}),
         "endpoint_form": EndpointForm(environment),
         "units_form": UnitsForm(environment),
         "rotate_form": RotateForm(),

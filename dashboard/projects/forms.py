@@ -17,6 +17,7 @@ from projects.models import (
     Project,
     RatioUnit,
     validate_endpoint,
+    validate_origins,
 )
 from projects.signing import DEFAULT_GRACE_HOURS, GRACE_HOURS
 
@@ -161,6 +162,25 @@ class SettleForm(forms.Form):
         ),
         widget=forms.TextInput(NUMERIC),
     )
+
+
+class OriginsForm(forms.Form):
+    """Origins that calls may name, one a line; cleaned to a list of them."""
+
+    origins = forms.CharField(
+        label=_("Further origins, one a line"),
+        required=False,
+        help_text=_(
+            "Scheme, host and port, as in https://green.shop.example:8443. A pipeline may name endpoints there for "
+            "blue/green and for a control group; requests there are signed as those to the endpoint above."
+        ),
+        widget=forms.Textarea({"rows": 3, "spellcheck": "false", "autocomplete": "off"}),
+    )
+
+    def clean_origins(self) -> list[str]:
+        origins: list[str] = self.cleaned_data["origins"].split()
+        validate_origins(origins)
+        return origins
 
 
 class EndpointForm(forms.Form):

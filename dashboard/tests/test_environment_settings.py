@@ -369,3 +369,13 @@ def test_a_wrong_settling_time_is_refused_beside_its_field(browser_of, environme
     page = browser_of.post(of(environment, "settle/"), {"settle_s": wrong})
     assert page.context["settle_form"].errors["settle_s"]
     assert fresh(environment).settle_s == 0
+
+
+def test_further_origins_are_shown_and_set_and_what_is_none_is_refused_beside_its_field(browser_of, environment):
+    browser_of.post(of(environment, "origins/"), {"origins": " https://green.example:8443\r\n\r\nhttp://10.0.0.1\r\n"})
+    assert fresh(environment).origins == ["https://green.example:8443", "http://10.0.0.1"]
+    shows(browser_of.get(of(environment)), "https://green.example:8443 http://10.0.0.1")
+    for wrong in ("green.example", "https://green.example/metrics", "https://a:b@c", "https://x.example\n" * 30):
+        page = browser_of.post(of(environment, "origins/"), {"origins": wrong})
+        assert page.context["origins_form"].errors["origins"]
+    assert len(fresh(environment).origins) == 2

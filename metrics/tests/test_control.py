@@ -20,8 +20,9 @@ from explain.facts import Fact
 from explain.rendering import render
 from metrics.collecting import collect_for
 from metrics.configuring import add_source
+from metrics.filling import begin_filling, fill_samples, load_places, store_found
 from metrics.jobs import load_endpoints
-from metrics.models import Group, MetricSample, Phase
+from metrics.models import Group, MetricSample, Phase, SamplePlace
 from metrics.storing import Collected, Sample, store_samples
 from metrics.tests.prometheus import prometheus_with
 from projects.models import Environment
@@ -163,6 +164,29 @@ def test_a_control_group_at_the_same_origin_or_one_that_a_person_configured_gets
     assert service.signed["/old"]
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_green_endpoint_is_asked_for_the_window_and_signed_only_where_a_person_configured_it(
+    trusted: bool, services: tuple[Service, Service]
+) -> None:
+    service, other = services
+    made = shop(service.at("/new"), signed=True)
+    Environment.objects.update(origins=[other.at("")] if trusted else [])
+    pipeline = Pipeline(made.api_key)
+    uuid = pipeline.start()
+    collect(jobs_of("pre_collect"))
+    if trusted:
+        answer = pipeline.finish(uuid, metrics_endpoint=other.at("/green"))
+    else:
+        assert pipeline.finish(uuid, metrics_endpoint=other.at("/green")).status_code == 409
+        answer = pipeline.finish(uuid, green=other.at("/green"))
+    assert answer.json()["status"] == "accepted"
+    assert ("without signature" in answer.json()["message"]) == (not trusted)
+    collect(jobs_of("post_collect"))
+    assert (latencies(Phase.PRE, Group.TREATMENT), latencies(Phase.POST, Group.TREATMENT)) == ([120.0], [360.0] * 5)
+    assert other.signed["/green"] == trusted
+    assert Environment.objects.get().metrics_endpoint == service.at("/new")
+
+
 def test_a_control_group_that_fails_costs_no_sample_and_is_told(services: tuple[Service, Service]) -> None:
     service, _ = services
     deployment = begun(shop(service.at("/new")), service.at("/broken"))
@@ -214,3 +238,12 @@ def test_a_prometheus_is_asked_by_labels_which_take_the_place_of_those_of_the_ex
     # With one label, the new version is what has another value there.
     assert set(latencies(Phase.POST, Group.TREATMENT)) == {200.0}
     assert set(latencies(Phase.POST, Group.CONTROL)) == {400.0}
+    # What is filled in before the verdict is of the same groups.
+    MetricSample.objects.filter(phase=Phase.POST, sequence_index__gt=2).delete()
+    SamplePlace.objects.filter(phase=Phase.POST, sequence_index__gt=2).delete()
+    Deployment.objects.update(finished_at=timezone.now() - 10 * MINUTE, interval_s=60.0)
+    begin_filling([deployment.pk])
+    [job] = [job for job in JobStore("a", 30).claim(20)[0] if job.job_type == "fill_samples"]
+    store_found([(job, asyncio.run(fill_samples(job, load_places([job])[job.id])))])
+    assert latencies(Phase.POST, Group.TREATMENT) == [200.0] * 5
+    assert latencies(Phase.POST, Group.CONTROL) == [400.0] * 5
