@@ -4,6 +4,7 @@ import os
 import py_compile
 import re
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -135,7 +136,7 @@ def test_a_name_in_a_jenkinsfile_is_text(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NASTY)
-@pytest.mark.parametrize("key", ["fastapi", "django", "flask"])
+@pytest.mark.parametrize("key", ["fastapi", "asgi", "django", "flask"])
 def test_python_snippets_compile_with_every_name(key: str, name: str, tmp_path: Path) -> None:
     for signed in (True, False):
         py_compile.compile(str(file_of(key, tmp_path, replace(called(name), signed=signed))), doraise=True)
@@ -185,6 +186,18 @@ app.add_route("/", lambda request: PlainTextResponse("hello"))
 app.add_route("/fail", lambda request: PlainTextResponse("oh", status_code=500))
 uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
 """
+ASGI = """
+import sys
+import uvicorn
+from seqpulse_metrics import SeqPulse
+async def application(scope, receive, send):
+    if scope["type"] != "http":
+        raise RuntimeError
+    failed = scope["path"] == "/fail"
+    await send({"type": "http.response.start", "status": 500 if failed else 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+uvicorn.run(SeqPulse(application), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+"""
 # Express passes on Node's request object, and keeps the URL in originalUrl.
 EXPRESS = """
 const seqpulse = require("./seqpulse-metrics.js");
@@ -195,6 +208,15 @@ require("node:http").createServer((request, response) => {
     response.end("hello");
   });
 }).listen(Number(process.argv[2]), "127.0.0.1");
+"""
+CLUSTER = """
+const cluster = require("node:cluster");
+if (cluster.isPrimary) {
+  for (let number = 0; number < 4; number++) cluster.fork();
+  process.on("SIGTERM", () => process.exit());
+} else {
+  require("./service.js");
+}
 """
 GO = """
 package main
@@ -226,7 +248,7 @@ def command_of(key: str, directory: Path) -> list[str]:
         (directory / "service.js").write_text(EXPRESS)
         return [str(NODE), str(directory / "service.js")]
     service = directory / "service.py"
-    service.write_text({"django": DJANGO, "flask": WSGI, "fastapi": STARLETTE}[key])
+    service.write_text({"django": DJANGO, "flask": WSGI, "fastapi": STARLETTE, "asgi": ASGI}[key])
     if key != "fastapi":
         return [sys.executable, str(service)]
     snippet.write_text(
@@ -253,9 +275,9 @@ def headers_for(path: str = VALUES.path, secret: str = SECRET, **ahead: float) -
     return signed_headers(secret, url=f"http://127.0.0.1{path}", now=now, project_id="any")
 
 
-@pytest.mark.parametrize("key", ["django", "flask", "fastapi", "express", "go"])
+@pytest.mark.parametrize("key", ["django", "flask", "asgi", "fastapi", "express", "go"])
 def test_an_endpoint_measures_its_service_and_answers_only_what_we_signed(key: str, tmp_path: Path) -> None:
-    installation = Installation("", environment(SEQPULSE_HMAC_SECRET=SECRET), tmp_path)
+    installation = Installation("", environment(SEQPULSE_HMAC_SECRET=SECRET, TMPDIR=str(tmp_path)), tmp_path)
     port = free_port()
     site = f"http://127.0.0.1:{port}"
     try:
@@ -265,6 +287,49 @@ def test_an_endpoint_measures_its_service_and_answers_only_what_we_signed(key: s
         check_endpoint(site, by_client=key == "fastapi")
     finally:
         installation.children.stop()
+
+
+def workers_of(key: str, directory: Path, port: int) -> list[str]:
+    """Write the snippet and a service of four worker processes; return the command that starts it."""
+    file_of(key, directory)
+    if key == "express":
+        (directory / "service.js").write_text(EXPRESS)
+        (directory / "cluster.js").write_text(CLUSTER)
+        return [str(NODE), str(directory / "cluster.js"), str(port)]
+    service = {"flask": WSGI, "asgi": ASGI}[key].rpartition("\n")[0].rpartition("\n")[0]
+    (directory / "service.py").write_text(service + "\napplication = SeqPulse(application)\n")
+    worker = ["-k", "uvicorn_worker.UvicornWorker"] if key == "asgi" else []
+    options = ["--no-control-socket", "--chdir", str(directory), "-w", "4", "-b", f"127.0.0.1:{port}"]
+    return [sys.executable, "-m", "gunicorn", *options, *worker, "service"]
+
+
+@pytest.mark.parametrize("key", ["flask", "asgi", "express"])
+def test_whichever_worker_answers_it_tells_of_all(key: str, tmp_path: Path) -> None:
+    installation = Installation("", environment(SEQPULSE_HMAC_SECRET=SECRET, TMPDIR=str(tmp_path)), tmp_path)
+    port = free_port()
+    site = f"http://127.0.0.1:{port}"
+    try:
+        process = installation.start("service", *workers_of(key, tmp_path, port))
+        installation.wait_until_answers(process, f"{site}/")
+        # A connection for each: whichever worker is free takes it.
+        answers = [requests.get(site + path, timeout=10) for path in ["/"] * 75 + ["/fail"] * 25]
+        assert sum(answer.status_code == 500 for answer in answers) == 25
+        if key == "express":
+            time.sleep(1.2)  # each writes every second
+        found = [requests.get(site + VALUES.path, headers=headers_for(), timeout=10) for _ in range(20)]
+    finally:
+        installation.children.stop()
+    told = [parse_metrics(one.content) for one in found]
+    assert len(list(tmp_path.glob("seqpulse-*/*"))) > 1  # several workers took part
+    counted = {round(one.requests_per_sec * 60) for one in told if one.requests_per_sec is not None}
+    assert len(counted) == 1
+    assert 100 <= counted.pop() <= 105  # with those that waited for its start
+    for one in told:
+        assert one.error_rate == pytest.approx(0.25, abs=0.02)
+        assert one.latency_p95
+        assert 0 < one.latency_p95 < 1000
+        assert one.cpu_usage
+        assert one.memory_usage
 
 
 def check_endpoint(site: str, *, by_client: bool) -> None:

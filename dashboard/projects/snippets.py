@@ -59,7 +59,18 @@ PIPELINES = (
 )
 ENDPOINTS = (
     Snippet(
-        "fastapi", "FastAPI, Starlette", "fastapi.py", "main.py", _("With the package seqpulse, which does the work.")
+        "fastapi",
+        "FastAPI, Starlette",
+        "fastapi.py",
+        "main.py",
+        _("With the package seqpulse, which does the work, for one worker process."),
+    ),
+    Snippet(
+        "asgi",
+        "FastAPI, Starlette (ASGI)",
+        "asgi.py",
+        "seqpulse_metrics.py",
+        _("For any number of worker processes; no further package."),
     ),
     Snippet("django", "Django", "django.py", "seqpulse_metrics.py", _("A middleware; no further package.")),
     Snippet("flask", "Flask", "flask.py", "seqpulse_metrics.py", _("For every WSGI application; no further package.")),

@@ -90,6 +90,12 @@ def test_an_endpoint_that_a_call_named_gets_no_credentials(site: Site) -> None:
     other = {"url": f"{site.url}/m", "headers": {"Authorization": "Bearer marked"}}
     failure(other, called)
     assert read({"timeout_s": 2}, called)[0].requests_per_sec == 40
+    # A control group, or the green side.
+    assert read(other, replace(called, elsewhere=True))[0].requests_per_sec == 40
+    assert "Authorization" in site.asked.pop().headers
+    foreign = replace(called, elsewhere=True, url=called.url.replace("127.0.0.1", "localhost"))
+    assert read(other, foreign)[0].requests_per_sec == 40
+    assert "Authorization" not in site.asked.pop().headers
     assert [(one.path, "Authorization" in one.headers) for one in site.asked] == [("/m", True), ("/called", False)]
 
 
