@@ -166,6 +166,15 @@ def instances_of(document: Mapping[str, Any]) -> int | None:
     return instances
 
 
+def pid_of(body: bytes) -> int | None:
+    """Return the id of the process that an answer says it tells of, None where it says nothing of that."""
+    try:
+        pid = document_of(body).get("pid")
+    except InvalidPayload:
+        return None
+    return pid if type(pid) is int else None
+
+
 def _with_constants(body: bytes) -> Any:
     """Return a document that is no JSON because one of its metrics is NaN or infinite, to name it; else None."""
     try:

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from explain.facts import Fact
 from metrics.answers import may_be_shown
 from metrics.collecting import endpoint_of
-from metrics.payload import METRICS, InvalidPayload, Reading, read_metrics
+from metrics.payload import METRICS, InvalidPayload, Reading, pid_of, read_metrics
 from metrics.sources.http_endpoint import (
     MAX_BODY_BYTES,
     TIMEOUT_S,
@@ -40,6 +40,8 @@ from security.redaction import redact_foreign_text
 NEW, PREVIOUS = "new", "previous"
 # Length of the excerpt of an answer without metrics.
 SHOWN_BYTES = 300
+# Until another worker process answers.
+ASKED_AGAIN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Probe:
     if none was, or the request was not signed. unsigned: whether requests without a signature are answered too; None if
     not tested. readings: its metrics, as far as present. excerpt: the beginning of an answer without metrics. withheld:
     whether the excerpt is hidden because the address is not public: tests must not reveal services inside a network.
-    unjudged: names of custom metrics that the policy does not have.
+    unjudged: names of custom metrics that the policy does not have. processes: how many told each of itself alone.
     """
 
     url: str
@@ -64,6 +66,7 @@ class Probe:
     unsigned: bool | None = None
     readings: list[Reading] = field(default_factory=list)
     unjudged: tuple[str, ...] = ()
+    processes: int = 1
     excerpt: str = ""
     withheld: bool = False
 
@@ -107,15 +110,28 @@ def _probe(endpoint: Endpoint, now: Callable[[], datetime]) -> Probe:
         return replace(found, code=error.code, problem=shown.fact)
     secret = "" if not found.signed else PREVIOUS if with_previous else NEW
     found = read_answer(replace(found, status=response.status, took_ms=response.elapsed_ms), response, endpoint)
+    if found.works:
+        found = replace(found, processes=_processes(endpoint, response, now))
     if response.status != 200 or not found.signed:
         return found
     return replace(found, secret=secret, unsigned=_answers_unsigned(endpoint, now))
 
 
-def _ask(endpoint: Endpoint, now: Callable[[], datetime]) -> Answer:
+def _processes(endpoint: Endpoint, response: Response, now: Callable[[], datetime]) -> int:
+    """Return how many processes answer, of those that say which one they are: asked again a few times."""
+    pids = {pid_of(response.body)} - {None}
+    for _ in range(ASKED_AGAIN if pids else 0):
+        try:
+            pids |= {pid_of(_ask(endpoint, now, timeout_s=1).response.body)} - {None}
+        except OutboundError:
+            break
+    return max(len(pids), 1)
+
+
+def _ask(endpoint: Endpoint, now: Callable[[], datetime], *, timeout_s: float | None = None) -> Answer:
     """Return the endpoint's answer. Raises OutboundError."""
     ended: list[Answer | Exception] = []
-    Question(_start, endpoint, ended.append, now=now)
+    Question(_start, endpoint, ended.append, now=now, timeout_s=timeout_s)
     if isinstance(ended[0], Exception):
         raise ended[0]
     return ended[0]

@@ -1,6 +1,7 @@
 """Options of endpoints as sources: credentials, authorities, JSON of another form, several instances."""
 
 import asyncio
+import itertools
 import json
 import socket
 import ssl
@@ -15,6 +16,7 @@ from django.utils import timezone
 from explain.errors import ExplainedError
 from explain.rendering import render
 from metrics.payload import METRICS, Metrics
+from metrics.probing import probe
 from metrics.sources.aggregation import aggregated
 from metrics.sources.base import Asking, InvalidConfig
 from metrics.sources.endpoint import EndpointKind
@@ -23,6 +25,7 @@ from metrics.tests.site import Asked, Page, Site, serving
 from outbound.addresses import AllowList
 from outbound.fetcher import Fetcher
 from outbound.transfer import OutboundError
+from projects.services import create_project
 from scheduler.registry import JobError
 
 KIND = EndpointKind()
@@ -248,3 +251,16 @@ def test_instances_without_requests_count_alike() -> None:
     idle = [Metrics(0.0, None, 0.0), Metrics(0.0, None, 1.0), Metrics(None, 80.0, instances=3)]
     assert aggregated(idle, {}) == Metrics(0.0, 80.0, 0.5, instances=5)
     assert aggregated([Metrics(cpu_usage=0.2), Metrics()], {}) == Metrics(cpu_usage=0.2, instances=2)
+
+
+@pytest.mark.django_db
+def test_worker_processes_that_tell_of_themselves_alone_are_told(site: Site, settings: Any) -> None:
+    settings.SEQPULSE_OUTBOUND_ALLOW = "127.0.0.0/8"
+    pids = itertools.cycle([7, 7, 8])
+    site.pages["/worker"] = lambda _: page({"metrics": OWN, "pid": next(pids)})
+    site.pages["/single"] = page({"metrics": OWN, "pid": 7})
+    site.pages["/silent"] = page({"metrics": OWN})
+    environment = create_project("shop", environment="prod").environment
+    found = {path: probe(environment, f"{site.url}/{path}") for path in ("worker", "single", "silent")}
+    assert {path: one.processes for path, one in found.items()} == {"worker": 2, "single": 1, "silent": 1}
+    assert all(one.works for one in found.values())
