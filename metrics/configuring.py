@@ -102,17 +102,18 @@ def with_kept_secrets(kind: SourceKind[Any], source: Source, data: Mapping[str, 
     Raises: InvalidConfig where they would be sent to another origin: who changes it may not be who knows them.
     """
     stored = reveal(source)
+    data = kind.with_nested_secrets(stored, data)
     kept = {name: value for name, value in stored.items() if name in secret_fields(kind) and name not in data}
-    if kept and not _origins(data) <= _origins(stored):
+    if kept and not _origins(kind, data) <= _origins(kind, stored):
         raise InvalidConfig(dict.fromkeys(kept, Fact("config.secret_again")))
     return {**kept, **data}
 
 
-def _origins(data: Mapping[str, Any]) -> set[Origin | None]:
+def _origins(kind: SourceKind[Any], data: Mapping[str, Any]) -> set[Origin | None]:
     """Return where a configuration sends its secrets; None stands for what is no address."""
     targets = data.get("targets")
     found: set[Origin | None] = set()
-    for url in (data.get("url"), *(targets if isinstance(targets, list) else ())):
+    for url in (kind.home(data), *(targets if isinstance(targets, list) else ())):
         try:
             found.add(origin_of(url) if isinstance(url, str) else None)
         except EndpointError:
@@ -122,8 +123,24 @@ def _origins(data: Mapping[str, Any]) -> set[Origin | None]:
 
 def without_secrets(kind: SourceKind[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that may be shown."""
-    secret = secret_fields(kind)
-    return {name: value for name, value in data.items() if name not in secret}
+    schema = kind.config.model_json_schema()
+    shown: dict[str, Any] = _shown(schema, schema.get("$defs", {}), data)
+    return shown
+
+
+def _shown(schema: Mapping[str, Any], parts: Mapping[str, Any], value: Any) -> Any:
+    """Return a value of this schema without its secret fields. parts: of the schema, by name."""
+    schema = parts.get(schema["$ref"].rpartition("/")[2], schema) if "$ref" in schema else schema
+    if isinstance(value, list | tuple) and "items" in schema:
+        return [_shown(schema["items"], parts, one) for one in value]
+    known = schema.get("properties")
+    if known is None or not isinstance(value, Mapping):
+        return value
+    return {
+        name: _shown(known.get(name, {}), parts, one)
+        for name, one in value.items()
+        if '"secret": true' not in json.dumps(known.get(name, {}))
+    }
 
 
 def secret_fields(kind: SourceKind[Any]) -> set[str]:

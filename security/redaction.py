@@ -44,15 +44,16 @@ def redact_text(text: str) -> str:
     return URL_CREDENTIALS.sub(MASK, text)
 
 
+# All in time that grows with the text only, whatever it is: a name is looked for once from its beginning.
 # In texts of others: "name": "value", name=value, name: value, also with quotes of JSON or of HTML attributes.
 NAMED_SECRETS = re.compile(
-    r"""((?:[\w-]*(?:secret|passw(?:or)?d|token|api_?-?key|authorization|cookie|signature|private)[\w-]*)"""
+    r"""(?<![\w-])((?:[\w-]*(?:secret|passw(?:or)?d|token|api_?-?key|authorization|cookie|signature|private)[\w-]*)"""
     r"""["']?\s*(?:[:=]|value\s*=)\s*["']?)(?:(?:bearer|basic)\s+)?[^\s"',;&<>]+""",
     re.IGNORECASE,
 )
 BEARERS = re.compile(r"\b((?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 # JWTs, keys of cloud providers, hashes: long runs of letters and digits that are no words.
-OPAQUE = re.compile(r"\b(?=[\w+/=.-]*\d)(?=[\w+/=.-]*[A-Za-z])[A-Za-z0-9+/=_-]{24,}(?:\.[A-Za-z0-9_-]+)*")
+OPAQUE = re.compile(r"\b(?=[\w+/=.-]{0,200}\d)(?=[\w+/=.-]{0,200}[A-Za-z])[A-Za-z0-9+/=_-]{24,}(?:\.[A-Za-z0-9_-]+)*")
 
 
 def redact_foreign_text(text: str) -> str:

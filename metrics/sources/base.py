@@ -170,6 +170,14 @@ class SourceKind(Generic[Config]):
         """Return what the source expects of the service besides metrics."""
         return ()
 
+    def home(self, data: Mapping[str, Any]) -> Any:
+        """Return the address that a configuration's own secrets are sent to."""
+        return data.get("url")
+
+    def with_nested_secrets(self, stored: Mapping[str, Any], data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return given values, and the stored secrets that their parts leave out."""
+        return data
+
     def parse(self, data: Any) -> Config:
         """Return the configuration of these JSON values. Raises InvalidConfig."""
         if not isinstance(data, Mapping):

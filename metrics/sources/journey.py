@@ -198,7 +198,7 @@ class Journey:
                 location = answer.headers.get("Location")
                 if not step.follow or location is None or answer.status not in (301, 302, 303, 307, 308):
                     return found
-                url = urljoin(url, location).partition("#")[0]
+                url = joined(url, location)
                 if origin_of(url) not in self.config.origins or len(found) > MOST_REDIRECTS:
                     code = "journey.too_many_redirects" if len(found) > MOST_REDIRECTS else "journey.redirect_elsewhere"
                     raise OutboundError("protocol", host=home.host, problem=Fact(code))
@@ -405,6 +405,14 @@ class Page:
         _, begins, rest = self.text.partition(capture.after or "")
         value, ends, _ = rest.partition(capture.before or "")
         return html.unescape(value) if begins and ends else None
+
+
+def joined(url: str, location: str) -> str:
+    """Return where a redirect leads. Raises EndpointError."""
+    try:
+        return urljoin(url, location).partition("#")[0]
+    except ValueError:
+        raise EndpointError("url_not_absolute") from None
 
 
 def normal(text: str) -> str:

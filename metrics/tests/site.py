@@ -18,7 +18,7 @@ class Asked:
 
 @dataclass
 class Page:
-    """One answer. chunks: the body in parts; pause_s: in front of each of them."""
+    """One answer. chunks: how often the body is sent; pause_s: before the answer, and between them."""
 
     body: bytes = b""
     status: int = 200
@@ -32,10 +32,15 @@ Answer = Page | Callable[[Asked], Page]
 
 @dataclass
 class Site:
+    """under_way, most: requests that are answered at once, now and at most."""
+
     url: str = ""
     pages: dict[str, Answer] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
+    under_way: int = 0
+    most: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def clear(self) -> None:
         self.pages.clear()
@@ -57,7 +62,13 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[Site]:
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            with site.lock:
+                site.under_way += 1
+                site.most = max(site.most, site.under_way)
             page = site.answer(Asked(self.command, self.path, dict(self.headers), body))
+            site.stopping.wait(page.pause_s)
+            with site.lock:
+                site.under_way -= 1
             self.send_response(page.status)
             for name, value in page.headers:
                 self.send_header(name, value)
@@ -67,9 +78,9 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[Site]:
                 return
             try:
                 for _ in range(page.chunks):
-                    if page.pause_s and site.stopping.wait(page.pause_s):
-                        return
                     self.wfile.write(page.body)
+                    if page.chunks > 1 and page.pause_s and site.stopping.wait(page.pause_s):
+                        return
             except OSError:
                 self.close_connection = True
 

@@ -4,12 +4,14 @@ import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from django.utils import timezone
 
 from explain.facts import Fact
 from explain.rendering import render
+from metrics.configuring import add_source, change_source, reveal, without_secrets
 from metrics.models import Phase
 from metrics.payload import ERROR_ASKS, Metrics
 from metrics.sources import source_kind
@@ -18,7 +20,8 @@ from metrics.sources.check_config import CheckConfig
 from metrics.sources.http_endpoint import Endpoint
 from metrics.tests.site import Asked, Page, Site, serving
 from outbound.addresses import AllowList
-from outbound.fetcher import Fetcher
+from outbound.fetcher import Fetcher, OutboundError
+from projects.services import create_project
 
 JSON = (("Content-Type", "application/json"),)
 
@@ -169,3 +172,182 @@ def test_a_wrong_setting_is_named(change: dict[str, Any], field: str | None, cod
     assert fact.code == code
     assert field is None or path == field
     assert render(fact) != code
+
+
+def page(site: Site, body: bytes = b"", **kwargs: Any) -> None:
+    site.pages["/"] = Page(body, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("expect", "answer", "codes"),
+    [
+        ({"text": "Grüße & Co"}, Page("<p>Gr\u00fc\u00dfe\n  &amp; Co".encode()), set()),
+        ({"text": "It's"}, Page(b"It&#x27;s"), set()),
+        ({"text": "Gr\u00fc\u00dfe"}, Page("Gru\u0308\u00dfe".encode()), set()),
+        ({"text": "caf\u00e9"}, Page(b"caf\xe9", headers=(("Content-Type", "text/html; charset=latin-1"),)), set()),
+        ({"text": "caf"}, Page(b"caf\xe9\xff\x00", headers=(("Content-Type", "text/html; charset=base64"),)), set()),
+        ({"text": "a", "absent": "Traceback"}, Page(b"a Traceback"), {"absent"}),
+        ({"text": ["a", "b"]}, Page(b"a"), {"text"}),
+        ({"text": "a"}, Page(b"a", 500), {"status"}),
+        ({"status": [200, "404-410"]}, Page(b"", 404), set()),
+        ({"status": ["2xx", 302]}, Page(b"", 301, (("Location", "/a"),)), {"status"}),
+        ({"latency_ms": 100}, Page(b"a", pause_s=0.2), {"latency"}),
+        ({"header": {"name": "X-Frame-Options"}}, Page(b"a"), {"header_present"}),
+        ({"header": {"name": "content-type", "value": "TEXT/html"}}, Page(b"a"), set()),
+        ({"header": {"name": "Server", "present": False}}, Page(b"a"), {"header_absent"}),
+        ({"json": {"path": "$.items[0].id", "value": 7}}, Page(b'{"items": [{"id": 7}]}', headers=JSON), set()),
+        ({"json": {"path": "$.items[-1]"}}, Page(b'{"items": []}', headers=JSON), {"json_present"}),
+        ({"json": {"path": "$.ok", "value": True}}, Page(b'{"ok": 1}', headers=JSON), {"json_value"}),
+        ({"json": {"path": "$.ok", "value": 1}}, Page(b'{"ok": 1.0}', headers=JSON), set()),
+        ({"json": {"path": "$['odd key']", "value": "a"}}, Page(b'{"odd key": "a"}', headers=JSON), set()),
+        ({"json": {"path": "$.error", "present": False}}, Page(b'{"error": "x"}', headers=JSON), {"json_absent"}),
+        ({"json": {"path": "$.a"}}, Page(b'{"a": NaN}', headers=JSON), {"json_present"}),
+        ({"json": {"path": "$.a"}}, Page(b"[" * 100_000, headers=JSON), {"json_present"}),
+        ({"json": {"path": "$.a.b"}}, Page(b'{"a": [1]}', headers=JSON), {"json_present"}),
+        ({"text": "a"}, Page(b"x" * 1_000_000, chunks=50), {"answer"}),
+        ({"text": "a"}, Page(b"x", chunks=200, pause_s=0.1), {"answer"}),
+        ({"version": {}}, Page(b"release v2.0.1"), set()),
+        ({"version": {}}, Page(b"release v2.0.0"), {"version"}),
+        ({"version": {"text": "{commit_sha}"}}, Page(b"built from 0123456"), set()),
+        ({"version": {"json": "$.sha", "text": "{commit_sha}"}}, Page(b'{"sha": "01234567"}', headers=JSON), set()),
+        ({"version": {"json": "$.sha", "text": "{commit_sha}"}}, Page(b'{"sha": "0"}', headers=JSON), {"version"}),
+        ({"version": {"header": "X-Version"}}, Page(b"v2.0.1", headers=(("X-Version", "v1"),)), {"version"}),
+    ],
+)
+def test_what_is_not_as_expected_is_counted(site: Site, expect: dict[str, Any], answer: Page, codes: set[str]) -> None:
+    site.pages["/"] = answer
+    config = {**one_step(site, expect), "timeout_s": 0.5}
+    assert failed(config, version="v2.0.1", commit_sha="0123456789abcdef") == codes
+
+
+def test_the_new_version_is_looked_for_only_after_the_deployment_and_where_its_name_is_known(site: Site) -> None:
+    page(site, b"v1")
+    config = one_step(site, {"version": {}})
+    for phase, release in ((Phase.PRE, "v2"), (Phase.BASELINE, "v2"), ("", "v2"), (Phase.POST, "")):
+        assert failed({**config}, phase, version=release) == set()
+    assert failed(config, Phase.POST, version="v2") == {"version"}
+
+
+def test_more_is_asked_right_before_a_deployment_and_never_more_than_two_at_once(site: Site) -> None:
+    page(site, b"a", pause_s=0.02)
+    for phase, asks in ((Phase.PRE, 20), (Phase.POST, 5), (Phase.BASELINE, 5)):
+        site.asked.clear()
+        site.most = 0
+        metrics, _ = ask({**one_step(site, {}), "times": 5}, phase)
+        assert (len(site.asked), metrics.custom[ERROR_ASKS]) == (asks, asks)
+        assert site.most == 2
+
+
+def test_redirects_are_followed_only_where_asked_and_only_to_hosts_of_the_journey(site: Site) -> None:
+    def to(url: str) -> Page:
+        return Page(status=302, headers=(("Location", url),))
+
+    site.pages = {
+        "/": to("/1"),
+        "/1": to(site.url + "/2"),
+        "/2": Page(b"there"),
+        "/loop": to("/loop"),
+        "/out": to("http://169.254.169.254/latest/meta-data"),
+        "/odd": to("http://[/"),
+        "/file": to("file:///etc/passwd"),
+    }
+    assert failed(one_step(site, {"status": 302, "header": {"name": "Location", "value": "/1"}})) == set()
+    assert failed(one_step(site, {"text": "there"}, follow=True)) == set()
+    for url, told in (
+        ("/loop", "more than five"),
+        ("/out", "does not name"),
+        ("/odd", "absolute"),
+        ("/file", "file"),
+    ):
+        config = one_step(site, {}, url=url, follow=True)
+        assert failed(config) == {"answer"}, url
+        assert told in render(ask(config)[1][0]), url
+
+
+def test_credentials_go_only_to_the_origin_that_they_are_for(site: Site) -> None:
+    with serving() as other:
+        other.pages = {"/": Page(b"other")}
+        site.pages = {"/": Page(b"a"), "/away": Page(status=307, headers=(("Location", other.url + "/"),))}
+        steps = [
+            {"url": "/", "headers": {"X-Step": "marked-step"}},
+            {"url": "/away", "follow": True, "headers": {"X-Step": "marked-step"}},
+            {"url": other.url + "/"},
+        ]
+        config = {"base_url": site.url, "times": 1, "steps": steps, "username": "ann", "password": "marked-password"}
+        assert failed({**config, "headers": {"X-Tenant": "marked-tenant"}}) == set()
+    sent = [str(asked.headers) for asked in site.asked]
+    assert all("marked-tenant" in one and "Basic" in one and "marked-step" in one for one in sent)
+    assert len(other.asked) == 2
+    assert not any("marked" in str(asked.headers) or "Authorization" in asked.headers for asked in other.asked)
+
+
+def test_captured_values_cannot_break_out_of_where_they_are_sent(site: Site) -> None:
+    token = 'a/b"&c=1\r\nX-Evil: 1 {x}'
+    site.pages = {
+        "/token": Page(json.dumps({"t": token, "n": 7}).encode(), headers=JSON),
+        "/json": Page(b"a"),
+        "/form": Page(b"a"),
+        "/header": Page(b"a"),
+        "/a%2Fb%22%26c%3D1%0D%0AX-Evil%3A%201%20%7Bx%7D": Page(b"a"),
+    }
+    steps = [
+        {"url": "/token", "capture": {"t": {"json": "$.t"}, "n": {"json": "$.n"}, "none": {"json": "$.none"}}},
+        {"method": "POST", "url": "/json", "body": '{"token": "{t}", "n": {n}, "as_is": "{{t}}"}'},
+        {"method": "POST", "url": "/form", "body": "token={t}"},
+        {"url": "/{t}"},
+        {"url": "/header", "headers": {"X-Token": "{t}"}},
+        {"url": "/header", "headers": {"X-Token": "{none}"}},
+    ]
+    config = {"base_url": site.url, "times": 1, "unsafe": True, "steps": steps}
+    assert failed(config) == set()
+    bodies = {asked.path: asked for asked in site.asked}
+    assert json.loads(bodies["/json"].body) == {"token": token, "n": 7, "as_is": "{t}"}
+    assert bodies["/json"].headers["Content-Type"] == "application/json"
+    assert parse_qs(bodies["/form"].body.decode()) == {"token": [token]}
+    assert "/header" not in bodies
+    assert "X-Evil" not in str([asked.headers for asked in site.asked])
+    told = [render(fact) for fact in ask(config)[1]]
+    assert [text.partition(":")[0] for text in told] == ["GET /header", "GET /header"]
+    assert "a captured value cannot be sent" in told[0]
+    assert "none was not found" in told[1]
+
+
+def test_what_a_page_says_is_told_shortly_and_without_secrets(site: Site, settings: Any) -> None:
+    settings.SEQPULSE_SHOW_INTERNAL_ANSWERS = True
+    page(site, b"<h1>Oops</h1> password=marked " + b"x" * 5000)
+    told = render(ask(one_step(site, {"text": "Welcome"}))[1][0])
+    assert told.startswith("GET / answers 200, but \u201cWelcome\u201d is missing; the page begins with \u201cOops")
+    assert len(told) < 400
+    assert "marked" not in told
+
+
+def test_a_host_that_is_not_allowed_is_no_failure_of_the_service(site: Site) -> None:
+    with pytest.raises(OutboundError) as refused:
+        ask({"steps": [{"url": "http://192.168.0.1/"}]})
+    assert refused.value.code == "blocked"
+    gone = {"base_url": "http://127.0.0.1:1", "times": 2, "steps": [{"url": "/"}]}
+    assert failed(gone) == {"answer"}
+    assert ask(gone)[0].error_rate == 1.0
+
+
+@pytest.mark.django_db
+def test_secrets_of_steps_are_not_shown_and_kept_where_they_are_left_out(site: Site) -> None:
+    made = create_project("shop", environment="prod")
+    login = {"method": "POST", "url": "/login", "body": "password=marked", "headers": {"X-Key": "marked"}}
+    config = {"base_url": site.url, "unsafe": True, "steps": [login, {"url": "/", "expect": {"text": "a"}}]}
+    source = add_source(made.environment, "check", config)
+    kind = source_kind("check")
+    assert kind is not None
+    shown = without_secrets(kind, reveal(source))
+    assert "marked" not in str(shown)
+    assert shown["steps"] == [{"method": "POST", "url": "/login"}, {"url": "/", "expect": {"text": ["a"]}}]
+    for given, kept in (
+        (shown, True),
+        ({**shown, "steps": shown["steps"][::-1]}, True),
+        ({**shown, "base_url": "https://other.example"}, False),
+    ):
+        change_source(source, given)
+        source.refresh_from_db()
+        assert ("marked" in source.config.open()) == kept
+        change_source(source, config)
+        source.refresh_from_db()

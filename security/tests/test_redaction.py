@@ -97,3 +97,9 @@ def test_secrets_of_others_are_masked_in_their_answers(text: str) -> None:
 )
 def test_an_answer_without_secrets_stays_as_it_is(text: str) -> None:
     assert redact_foreign_text(text) == text
+
+
+@pytest.mark.parametrize("part", ["x", "secret", "secret-", "a-", "a.", "aB1"])
+def test_a_long_text_of_others_is_read_once(part: str) -> None:
+    # It took minutes where each place of a word was tried as the beginning of a name.
+    assert len(redact_foreign_text(part * (8192 // len(part)))) <= 8192
