@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from analysis.replay import replay
 from analysis.tests.factories import judge_now
-from dashboard.tests.pages import address, elements, shows, words
+from dashboard.tests.pages import address, elements, form_with, shows, words
 from deployments.models import State
 from deployments.tests.pipeline import Pipeline
 from metrics.models import MetricSample, Phase
+from projects.policy import policy_from_dict
 from projects.services import issue_api_key, set_policy
-from tests.factories import make_deployment
+from tests.factories import make_deployment, make_sample
 
 pytestmark = pytest.mark.django_db
 
@@ -87,9 +89,22 @@ def test_export_list_and_comparison_have_them(browser_of, environment, deploymen
     sample = exported["judged_on"]["samples"][-1]
     assert (sample["custom"]["checkouts_per_minute"], sample["instances"], sample["memory_usage"]) == (3.0, 6, None)
     shows(browser_of.get("/dashboard/hints/"), "checkouts per minute fell from 42 /min to 3 /min")
-    other = make_deployment(environment=environment, state=State.ANALYZED)
-    compared = browser_of.get(f"{address(deployment)}compare/?with={other.uuid}", follow=True)
-    assert compared.status_code == 200
+    other = make_deployment(environment=environment, state=State.FINISHED)
+    make_sample(other, custom_metrics={"checkouts_per_minute": 40.0})
+    compared = browser_of.get(f"{address(deployment)}compare/?with={other.uuid}")
+    shows(compared, "checkouts per minute", "42 /min → 3 /min −93 %", "40 /min")
+
+
+def test_a_rerun_and_a_replay_say_the_same_of_custom_metrics(browser_of, environment, deployment):
+    shows(browser_of.get(f"{address(deployment)}rerun/"), "checkouts per minute")
+    form = form_with('[name="custom_metrics"]', browser_of.get(f"{address(deployment)}replay/"))
+    milder = form["custom_metrics"].replace("critical = true", "critical = false")
+    replayed = browser_of.post(f"{address(deployment)}replay/", {**form, "custom_metrics": milder})
+    shows(replayed, "checkouts per minute fell from 42 /min to 3 /min", "Warning")
+    [one] = replay([deployment])
+    assert (one.verdict, one.complete, one.changed) == ("rollback_recommended", True, False)
+    [without] = replay([deployment], policy_from_dict({}))
+    assert (without.verdict, without.changed) == ("warning", True)
 
 
 def test_the_api_has_samples_checks_and_hints(environment, deployment):
