@@ -132,6 +132,15 @@ def test_the_windows_of_earlier_deployments_are_a_level_where_there_is_no_freshe
     assert (good.verdict, good.conclusive, bad.verdict) == (OK, True, ROLLBACK)
 
 
+def test_what_breaks_within_the_first_window_is_found_without_a_level_before() -> None:
+    found = judged([], series(10, lambda i: 40.0 if i < 6 else 2.0), policy_of(kind="rate", unit="/min"))
+    assert (found.verdict, found.failed_metrics) == (ROLLBACK, ("jobs",))
+    # At such a scatter 1 of 300 windows looks like a move by chance.
+    steady = [series(10, 40.0, noise=0.2, seed=seed) for seed in range(20)]
+    found_in = [judged([], post, policy_of(direction="either")).failed_metrics for post in steady]
+    assert sum(map(bool, found_in)) <= 1
+
+
 def test_metrics_that_are_not_critical_are_nothing_that_users_notice() -> None:
     found = judged(before(20, 5.0), series(10, 5.0), policy_of(critical=False))
     assert (found.verdict, found.conclusive) == (WARNING, False)

@@ -70,18 +70,9 @@ def _sanity(metric: str, observed: float, minutes_left: float | None = None) -> 
 
 def _on_itself(evidence: Evidence) -> list[Finding]:
     """Compare the last part of the window with the earlier part, to find what broke meanwhile."""
-    early = evidence.early
-    if len(early) < 2 or not evidence.knobs.last_part:
+    itself = evidence.on_itself()
+    if itself is None:
         return []
-    cut = len(early)
-    itself = replace(
-        evidence,
-        pre=early,
-        post=evidence.last,
-        body=evidence.last,
-        pre_minutes=evidence.body_minutes[:cut],
-        post_minutes=evidence.body_minutes[cut:],
-    )
     rules = {"error_rate": judge_errors, "latency_p95": judge_latency, "cpu_usage": judge_cpu}
     judged = (rule(itself.knowing(metric)) for metric, rule in {**rules, "requests_per_sec": judge_traffic}.items())
     return [

@@ -53,9 +53,18 @@ def judge_custom(evidence: Evidence, metric: CustomMetric) -> Finding:
     if unknown is not None:
         return Finding(_named(unknown, metric))
     view = evidence.knowing(metric.name)
+    if not view.pre and (itself := view.on_itself()) is not None:
+        # Without a level before, what broke within the window shows all the same.
+        broken = _compared(itself, metric)
+        if broken.check.failed:
+            return broken
     if not view.pre or not view.body:
         code = "custom_without_before" if view.body else "no_usable_sample"
         return Finding(_named(Check(metric.name, "not_comparable", "skipped", code), metric))
+    return _compared(view, metric)
+
+
+def _compared(view: Evidence, metric: CustomMetric) -> Finding:
     pre, body, last = (values_of(part, metric.name) for part in (view.pre, view.body, view.last))
     values = _Values(pre, body, last, _events(metric, [*pre, *body], view.window.interval_s))
     signs = {"up_is_bad": (1.0,), "down_is_bad": (-1.0,), "either": (1.0, -1.0)}[metric.direction]

@@ -21,6 +21,8 @@ HISTORY_GAP = 5.0
 
 # The last part of the window: late faults show there. 2 of 5, 4 of 10, 6 of 15 samples.
 LAST_SHARE = 0.4
+# With fewer samples before the last part a window is not compared with itself.
+MIN_EARLY = 2
 # The last third of a window has at least so many collections.
 RECOVERED = 2
 
@@ -133,6 +135,21 @@ class Evidence:
         """Return the PRE level of requests per second; 0.0 where PRE has none."""
         rates = values_of(self.pre, "requests_per_sec")
         return level(rates) if rates else 0.0
+
+    def on_itself(self) -> Evidence | None:
+        """Return the last part of the window as compared with the earlier part; None if that is too short."""
+        early, minutes = self.early, self.body_minutes
+        if len(early) < MIN_EARLY or not self.knobs.last_part:
+            return None
+        cut = len(early)
+        return replace(
+            self,
+            pre=early,
+            post=self.last,
+            body=self.last,
+            pre_minutes=minutes[:cut],
+            post_minutes=minutes[cut:],
+        )
 
     def knowing(self, metric: str) -> Evidence:
         """Return the evidence without the samples that do not have the metric.
