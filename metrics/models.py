@@ -236,3 +236,32 @@ class MetricLevel(models.Model):
 
     def __str__(self) -> str:
         return f"levels of environment {self.environment_id} from {self.start:%Y-%m-%d %H:%M}"
+
+
+class PushedSample(models.Model):
+    """What an instance of a service sent by itself (metrics/pushing.py): of one time, once.
+
+    Kept for two hours. In our units; NULL: the instance does not know the metric. Like metric_samples the table can be
+    distributed by environment_id and has no foreign key in the database.
+    """
+
+    pk = models.CompositePrimaryKey("environment_id", "at", "instance")
+    environment = models.ForeignKey(
+        Environment, on_delete=models.CASCADE, related_name="+", db_constraint=False, db_index=False
+    )
+    at = models.DateTimeField()
+    instance = models.CharField(max_length=200, db_default="")
+    requests_per_sec = models.FloatField(null=True)
+    latency_p95 = models.FloatField(null=True)
+    error_rate = models.FloatField(null=True)
+    cpu_usage = models.FloatField(null=True)
+    memory_usage = models.FloatField(null=True)
+    custom = models.JSONField(null=True)
+
+    class Meta:
+        db_table = "pushed_samples"
+        # Those that have expired.
+        indexes = [models.Index(fields=["at"], name="pushed_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.instance} of environment {self.environment_id} at {self.at:%Y-%m-%d %H:%M:%S}"

@@ -198,6 +198,32 @@ EXPRESSIONS = {
     "expression.failed": _("{name}: {problem}"),
 }
 
+PUSHED = {
+    "nothing_pushed": _("nothing was pushed in the {seconds} s before: push at least once in that time"),
+    "pushed_not_read": _("the pushed samples could not be read within {seconds} s"),
+    "pushed_no_list": _("This has to be a list of samples."),
+    "pushed_count": _("These are {n} samples; a call takes 1 to {most}."),
+    "pushed_no_object": _("A sample is an object of metrics by name."),
+    "pushed_unknown_field": _("Unknown. There are: {known}."),
+    "pushed_instance": _("This has to be a text of at most {most} printable characters."),
+    "pushed_at": _(
+        "{value} is no time: send ISO 8601 with an offset, such as 2026-11-30T14:05:00Z, or seconds since 1970"
+    ),
+    "pushed_empty": _("A sample has at least one metric, in custom or beside it."),
+    "pushed_late": _("This is more than 10 minutes ago: samples are taken for 10 minutes after their time."),
+    "pushed_early": _(
+        "This is more than 60 s in the future: compare the clocks, and send seconds since 1970, not milliseconds."
+    ),
+    "pushed_measured_otherwise": _(
+        "The environment {name} is measured otherwise ({kinds}). Add the source push to it, then samples are taken"
+    ),
+    "pushed_not_adopted": _(
+        "The environment {name} takes no samples: its project adopts nothing that calls bring. Add the source "
+        "push to it"
+    ),
+    "pushed_adopted": _("From now on {name} is measured by what is pushed."),
+}
+
 PAYLOAD = {
     "not_json": _("the answer is not valid JSON: {problem}"),
     "answer_is.empty": _("it is empty"),
@@ -265,4 +291,4 @@ def exact(value: float, language: Language) -> str:
     return language.digits(f"{value:,}".removesuffix(".0"))
 
 
-register({**COLLECTIONS, **CONFIG, **JOURNEYS, **EXPRESSIONS, **PAYLOAD, **SIGNATURES}, {"exact": exact})
+register({**COLLECTIONS, **CONFIG, **JOURNEYS, **EXPRESSIONS, **PUSHED, **PAYLOAD, **SIGNATURES}, {"exact": exact})

@@ -101,6 +101,7 @@ UNLIMITED = Limit(())
 SIGN_IN = Limit(("login",), Caller.ACCOUNT, frozenset({"POST"}))
 REAUTHENTICATE = Limit(("login",), Caller.USER, frozenset({"POST"}))
 DEPLOYMENTS = Limit(("deployments",), Caller.KEY)
+SAMPLES = Limit(("samples",), Caller.KEY)
 WEBHOOKS = Limit(("deployments",), Caller.METADATA_KEY)
 
 

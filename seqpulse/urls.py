@@ -19,6 +19,7 @@ from analysis.gate import ConfirmPromotionView, ConfirmRolloutView, GateView, Ro
 from dashboard.accounts import views as accounts
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
+from metrics.push_api import SamplesView
 from notifications.api import DeploymentRollbackView
 from notifications.slack_actions import SlackActionsView
 from security.limits import REAUTHENTICATE, SIGN_IN, limited
@@ -63,6 +64,7 @@ api: list[URLPattern | URLResolver] = [
     re_path(r"^gate/flagger/confirm-rollout/?$", ConfirmRolloutView.as_view(), name="gate-confirm-rollout"),
     re_path(r"^gate/flagger/confirm-promotion/?$", ConfirmPromotionView.as_view(), name="gate-confirm-promotion"),
     re_path(r"^gate/flagger/rollback/?$", RollbackView.as_view(), name="gate-rollback"),
+    re_path(r"^samples/?$", SamplesView.as_view(), name="samples"),
     re_path(r"^sdh/?$", HintListView.as_view(), name="sdh"),
     re_path(r"^api/schema/?$", imported_late("seqpulse.openapi.schema"), name="schema"),
     re_path(r"^api/docs/?$", imported_late("seqpulse.openapi.docs"), name="docs"),

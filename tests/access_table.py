@@ -42,6 +42,7 @@ POST     gate-confirm-promotion       key      400 otherkey=400
 POST     gate-rollback                key      400 otherkey=400
 GET      deployment-rollback          key      200
 POST     deployment-rollback          key      409  with who=ana
+POST     samples                      key      400 otherkey=400
 GET      sdh                          key      200 otherkey=200
 
 # health, metrics, documentation

@@ -14,6 +14,7 @@ SHRUNK = {
     "metric_levels": "cleanup_metrics",
     "metric_samples": "cleanup_metrics",
     "notification_deliveries": "prune_events",
+    "pushed_samples": "prune_pushed",
     "rate_counters": "forget_counters",
     "running_totals": "fold_totals",
     "sample_places": "cleanup_metrics",

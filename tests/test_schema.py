@@ -151,7 +151,7 @@ def test_the_errors_of_every_call_are_described() -> None:
         ("/gate/flagger/confirm-rollout", "423"),
     }
     flagger = {f"/gate/flagger/{name}" for name in ("confirm-rollout", "confirm-promotion", "rollback")}
-    posted = {"/deployments/trigger", "/deployments/finish", *flagger}
+    posted = {"/deployments/trigger", "/deployments/finish", "/samples", *flagger}
     with_body = posted | {f"/deployments/{{uuid}}/{name}" for name in ("acknowledgements", "rollback")}
     sent = {(path, status) for path in with_body for status in ("413", "415")}
     conflicts = {(path, "409") for path in posted - {"/gate/flagger/confirm-rollout"}}

@@ -7,8 +7,15 @@ from metrics.sources.check import CheckKind
 from metrics.sources.endpoint import EndpointKind
 from metrics.sources.openmetrics import OpenMetricsKind
 from metrics.sources.prometheus import PrometheusKind
+from metrics.sources.push import PushKind
 
-SOURCE_KINDS: tuple[SourceKind[Any], ...] = (EndpointKind(), PrometheusKind(), OpenMetricsKind(), CheckKind())
+SOURCE_KINDS: tuple[SourceKind[Any], ...] = (
+    EndpointKind(),
+    PrometheusKind(),
+    OpenMetricsKind(),
+    CheckKind(),
+    PushKind(),
+)
 # Those that can answer for the past (projects/models.py names them as well).
 RANGED_KINDS = frozenset(kind.name for kind in SOURCE_KINDS if kind.ranged)
 # Those that expect something of the service besides metrics.
