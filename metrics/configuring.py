@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
@@ -43,7 +43,7 @@ def add_source(environment: Environment, kind: str, data: Any) -> Source:
     """
     config = kind_named(kind).parse(data)
     with transaction.atomic():
-        locked = _locked(environment)
+        locked = lock_environment(environment)
         rows = list(locked.sources.all())
         if len(rows) >= MOST_SOURCES:
             raise InvalidConfig({"kind": Fact("config.most_sources", {"most": MOST_SOURCES})})
@@ -51,8 +51,8 @@ def add_source(environment: Environment, kind: str, data: Any) -> Source:
         if not rows and locked.metrics_endpoint and kind != ENDPOINT and kind_named(kind).measures:
             locked.sources.create(kind=ENDPOINT, position=position, config=json.dumps({}))
             position += 1
-        source = locked.sources.create(kind=kind, position=position, config=_stored(config))
-        _note_kinds(environment)
+        source = locked.sources.create(kind=kind, position=position, config=stored_form(config))
+        note_kinds(environment)
     return source
 
 
@@ -64,29 +64,29 @@ def change_source(source: Source, data: Any) -> None:
     kind = kind_named(source.kind)
     kept = with_kept_secrets(kind, source, data) if isinstance(data, Mapping) else data
     rows = Source.objects.filter(pk=source.pk)
-    if not rows.update(config=_stored(kind.parse(kept)), failure=None, failed_at=None, answered_at=None):
+    if not rows.update(config=stored_form(kind.parse(kept)), failure=None, failed_at=None, answered_at=None):
         raise Source.DoesNotExist
 
 
 def remove_source(source: Source) -> None:
     with transaction.atomic():
-        _locked(source.environment)
+        lock_environment(source.environment)
         Source.objects.filter(pk=source.pk).delete()
-        _note_kinds(source.environment)
+        note_kinds(source.environment)
 
 
-def _locked(environment: Environment) -> Environment:
+def lock_environment(environment: Environment) -> Environment:
     rows = Environment.objects.not_deleted().select_for_update(no_key=True)
     return rows.only("pk", "metrics_endpoint").get(pk=environment.pk)
 
 
-def _note_kinds(environment: Environment) -> None:
+def note_kinds(environment: Environment) -> None:
     kinds = Source.objects.filter(environment=environment).order_by("position", "pk").values_list("kind", flat=True)
     environment.source_kinds = list(dict.fromkeys(name for name in kinds if kind_named(name).measures))
     Environment.objects.filter(pk=environment.pk).update(source_kinds=environment.source_kinds)
 
 
-def _stored(config: SourceConfig) -> str:
+def stored_form(config: SourceConfig) -> str:
     return json.dumps(config.model_dump(mode="json", exclude_defaults=True))
 
 
@@ -96,20 +96,20 @@ def reveal(source: Source) -> dict[str, Any]:
     return found
 
 
-def with_kept_secrets(kind: SourceKind[Any], source: Source, data: Mapping[str, Any]) -> dict[str, Any]:
+def with_kept_secrets(kind: SourceKind[Any], source: Source | None, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return given values with the stored secrets of those that are left out.
 
     Raises: InvalidConfig where they would be sent to another origin: who changes it may not be who knows them.
     """
-    stored = reveal(source)
+    stored = {} if source is None else reveal(source)
     data = kind.with_nested_secrets(stored, data)
     kept = {name: value for name, value in stored.items() if name in secret_fields(kind) and name not in data}
-    if kept and not _origins(kind, data) <= _origins(kind, stored):
+    if kept and not origins(kind, data) <= origins(kind, stored):
         raise InvalidConfig(dict.fromkeys(kept, Fact("config.secret_again")))
     return {**kept, **data}
 
 
-def _origins(kind: SourceKind[Any], data: Mapping[str, Any]) -> set[Origin | None]:
+def origins(kind: SourceKind[Any], data: Mapping[str, Any]) -> set[Origin | None]:
     """Return where a configuration sends its secrets; None stands for what is no address."""
     targets = data.get("targets")
     found: set[Origin | None] = set()
@@ -147,6 +147,24 @@ def secret_fields(kind: SourceKind[Any]) -> set[str]:
     """Return the fields of a configuration whose values, or parts of them, are secret."""
     fields = kind.config.model_json_schema()["properties"]
     return {name for name, schema in fields.items() if '"secret": true' in json.dumps(schema)}
+
+
+def secrets_in(kind: SourceKind[Any], data: Mapping[str, Any]) -> list[str]:
+    """Return the paths of the secrets that a configuration has, such as headers.Authorization."""
+    return list(_hidden(data, without_secrets(kind, data), ""))
+
+
+def _hidden(value: Any, shown: Any, path: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            left = shown.get(name) if isinstance(shown, Mapping) else None
+            yield from _hidden(one, left, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list | tuple):
+        known = [*(shown if isinstance(shown, list) else ()), *[None] * len(value)]
+        for number, (one, left) in enumerate(zip(value, known, strict=False)):
+            yield from _hidden(one, left, f"{path}.{number}")
+    elif value not in ("", None) and value != shown:
+        yield path
 
 
 @dataclass(frozen=True, slots=True)

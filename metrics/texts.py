@@ -101,6 +101,16 @@ CONFIG = {
     "config.literal_error": _("One of these is needed: {expected}."),
     "config.string_pattern_mismatch": _("This is not in the form {pattern}."),
     "config.secret_again": _("The address is another one: enter this again, so that it is not sent there by mistake."),
+    "config.secret_in_file": _(
+        "A secret has no place in a file: set it on the page of the source, and leave it out here. It is kept as long "
+        "as the address stays the same."
+    ),
+    "config.kind_and_settings": _("Each source is a table with its kind and its settings."),
+    "config.sources_list": _("This has to be a list of sources, in TOML [[sources]]."),
+    "config.signed_elsewhere": _(
+        "Requests to the endpoint are signed, and a call may only name addresses that a person configured: enter this "
+        "one on the page of the environment first."
+    ),
     "config.url_query": _("Leave out what begins with ?: the address of the server is needed, such as {example}."),
     "config.url_and_targets": _("Give either url or targets: url for one address, targets for those of all instances."),
     "config.url_or_targets": _("This is needed: the address to ask, or in targets those of all instances."),

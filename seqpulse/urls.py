@@ -20,6 +20,7 @@ from dashboard.accounts import views as accounts
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
 from metrics.push_api import SamplesView
+from metrics.source_api import SourcesTestView, SourcesView
 from notifications.api import DeploymentRollbackView
 from notifications.slack_actions import SlackActionsView
 from security.limits import REAUTHENTICATE, SIGN_IN, limited
@@ -60,6 +61,8 @@ api: list[URLPattern | URLResolver] = [
         rf"^deployments/{UUID}/acknowledgements/?$", AcknowledgementsView.as_view(), name="deployment-acknowledgements"
     ),
     re_path(rf"^deployments/{UUID}/metrics/?$", DeploymentMetricsView.as_view(), name="deployment-metrics"),
+    re_path(r"^environments/(?P<name>[^/]{1,100})/sources/?$", SourcesView.as_view(), name="sources"),
+    re_path(r"^environments/(?P<name>[^/]{1,100})/sources/test/?$", SourcesTestView.as_view(), name="sources-test"),
     re_path(r"^gate/?$", GateView.as_view(), name="gate"),
     re_path(r"^gate/flagger/confirm-rollout/?$", ConfirmRolloutView.as_view(), name="gate-confirm-rollout"),
     re_path(r"^gate/flagger/confirm-promotion/?$", ConfirmPromotionView.as_view(), name="gate-confirm-promotion"),

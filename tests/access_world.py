@@ -91,7 +91,7 @@ UNKNOWN: Mapping[type, Any] = {int: 2_000_000_000, UUID: UUID(int=7), str: "spi_
 # What a `uuid` may be of.
 PLACES = ("projects", "channels", "deployments", "slack")
 # Parameters that are not ids of an object.
-FIXED = {"kind": "webhook", "uidb36": "1", "key": "set-password"}
+FIXED = {"name": "prod", "kind": "webhook", "uidb36": "1", "key": "set-password"}
 
 
 @dataclass(frozen=True)

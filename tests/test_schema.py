@@ -62,6 +62,8 @@ class Api:
                 # A call that waits would hold the test.
                 ids = self.judged if "wait" in (case.query or {}) else self.ids
                 case.path_parameters["uuid"] = ids[one % len(ids)]
+            if "name" in (case.path_parameters or {}):
+                case.path_parameters["name"] = "prod"
             if isinstance(case.query, dict) and "env" in case.query:
                 case.query["env"] = "prod"
                 case.query.pop("wait", None)
@@ -143,7 +145,7 @@ def test_the_errors_of_every_call_are_described() -> None:
         if int(status) >= 400
     }
     every = {(path, status) for path in DOCUMENT["paths"] for status in EVERYWHERE}
-    of_one = {(path, "404") for path in DOCUMENT["paths"] if "{uuid}" in path} | {
+    of_one = {(path, "404") for path in DOCUMENT["paths"] if "{uuid}" in path or "{name}" in path} | {
         ("/deployments/{uuid}/verdict", "409"),
         ("/deployments/{uuid}/rollback", "409"),
         ("/gate", "409"),
@@ -152,7 +154,8 @@ def test_the_errors_of_every_call_are_described() -> None:
     }
     flagger = {f"/gate/flagger/{name}" for name in ("confirm-rollout", "confirm-promotion", "rollback")}
     posted = {"/deployments/trigger", "/deployments/finish", "/samples", *flagger}
-    with_body = posted | {f"/deployments/{{uuid}}/{name}" for name in ("acknowledgements", "rollback")}
+    sources = {"/environments/{name}/sources", "/environments/{name}/sources/test"}
+    with_body = posted | sources | {f"/deployments/{{uuid}}/{name}" for name in ("acknowledgements", "rollback")}
     sent = {(path, status) for path in with_body for status in ("413", "415")}
     conflicts = {(path, "409") for path in posted - {"/gate/flagger/confirm-rollout"}}
     assert described == every | of_one | sent | conflicts

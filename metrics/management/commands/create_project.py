@@ -11,6 +11,9 @@ from django.db import transaction
 
 from accounts.models import User
 from explain.rendering import render
+from metrics.configuring import add_source
+from metrics.management.sources import KINDS, config_from, in_words
+from metrics.sources.base import InvalidConfig
 from projects.guarding import refused_endpoint
 from projects.models import PolicySource
 from projects.plans import PLANS
@@ -37,6 +40,10 @@ class Command(BaseCommand):
                 default=ours,
                 help=f"in which the endpoint answers {metric} (default: {ours})",
             )
+        parser.add_argument("--source", metavar="KIND", help=f"what measures it: {', '.join(KINDS)}")
+        parser.add_argument(
+            "--source-config", metavar="JSON", default="{}", help="settings of the source; @FILE: in that file"
+        )
         parser.add_argument("--team", default=DEFAULT_TEAM, help="name of the team, made if missing")
         parser.add_argument("--owner", help="user name of a user who becomes an owner of the team")
         parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -60,9 +67,13 @@ class Command(BaseCommand):
                 )
                 if options["profile"]:
                     set_policy(made.environment, dict(PROFILES[options["profile"]]), source=PolicySource.ADMIN)
+                if options["source"]:
+                    add_source(made.environment, options["source"], config_from(options["source_config"]))
                 set_units(made.environment, **{metric: options[f"{metric}_unit"] for metric in METRICS_WITH_UNITS})
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from None
+        except InvalidConfig as error:
+            raise CommandError(in_words(error)) from None
         endpoint = made.environment.metrics_endpoint
         refused = refused_endpoint(endpoint) if endpoint else None
         if refused is not None:
@@ -84,7 +95,9 @@ class Command(BaseCommand):
         lines = [
             f"Project      {made.project.name}" + (f" ({made.project.plan})" if settings.SEQPULSE_PLANS else ""),
             f"Environment  {made.environment.name}",
-            f"Endpoint     {made.environment.metrics_endpoint or '(the first one that a call brings)'}",
+            f"Endpoint     {made.environment.metrics_endpoint or '(the first one that a call brings)'}"
+            if made.environment.asks_endpoint
+            else f"Source       {', '.join(made.environment.source_kinds)}",
             f"API key      {made.api_key}",
             f"HMAC secret  {made.hmac_secret or '(requests are not signed; --hmac makes one)'}",
             "Keys and secrets are shown this once: store them in your CI's secrets now.",
