@@ -49,6 +49,7 @@ COLLECTIONS = {
     "instance_late": _("no answer within {seconds:number} s"),
     "unread_exposition": _("the answer of {url} is no metrics as Prometheus reads them: {problem}"),
     "exposition_broken": _("the line of {name} cannot be read: “{text}”"),
+    "exposition_twice": _("series of {names} come twice: the first one counts"),
     "exposition_cut": _("it is cut off: OpenMetrics ends with # EOF"),
     "exposition_is.empty": _("it is empty"),
     "exposition_is.html": _("this is an HTML page. Check the path, which is usually /metrics"),

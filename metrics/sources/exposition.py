@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isnan
+from math import isfinite, isnan
 
 from explain.errors import ExplainedError
 
@@ -18,6 +18,8 @@ REST = re.compile(rb'\s*(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\})?\s*([^\s#]+)(?:\s
 QUOTED = re.compile(rb'\{\s*("(?:[^"\\]|\\.)*")\s*(?:,|(?=\}))')
 LABEL = re.compile(rb'\s*([a-zA-Z_:][a-zA-Z0-9_:.]*|"(?:[^"\\]|\\.)*")\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+# In front of the name of a label.
+LABEL_BEGINS = (b",", b"{")
 # The names of the series of a family, by its type.
 ENDINGS = {"histogram": ("_bucket", "_count", "_sum"), "summary": ("", "_count", "_sum"), "counter": ("", "_total")}
 
@@ -67,6 +69,21 @@ class Exposition:
                 else:
                     labels, bound = without_bound(labels)
             yield labels, bound, value
+
+    def sums_by_bound(self, name: str) -> Mapping[bytes | None, float] | None:
+        """Return the sums of the buckets of a name, fast; None where a line has another form than most libraries write:
+        the bound last, and nothing behind the value."""
+        sums: dict[bytes | None, float] = {}
+        for rest in self.rests.get(name, ()):
+            before, _mark, after = rest.rpartition(b'le="')
+            bound, brace, text = after.partition(b'"} ')
+            if not brace or not bound or b'"' in bound or before[-1:] not in LABEL_BEGINS:
+                return None
+            try:
+                sums[bound] = sums.get(bound, 0.0) + float(text)
+            except ValueError:
+                return None
+        return sums if all(map(isfinite, sums.values())) else None
 
 
 def split(name: str, rest: bytes) -> tuple[bytes, float]:

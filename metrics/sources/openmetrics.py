@@ -46,7 +46,7 @@ HEADERS = {
 }
 # Counters of longer ago say nothing about now, and differences of less time hardly anything.
 OLDEST = timedelta(minutes=15)
-LEAST_S = 1.0
+LEAST_S = 0.5
 # Between two scrapes within one job.
 PAUSE_S = 5.0
 # Counters of all instances that are kept each for itself; of more, their sums are.
@@ -177,7 +177,7 @@ class Counters:
 class Instance:
     """What an instance gave: its gauges and counters by selection, and its counters before, None where not usable.
 
-    empty: selections of families that it has, without any series.
+    empty: selections of families that it has, without any series; twice: names of series that come twice.
     """
 
     target: Target
@@ -185,6 +185,7 @@ class Instance:
     values: dict[Selection, dict[str, tuple[bytes | None, float]]]
     before: Counters | None = None
     empty: Collection[Selection] = ()
+    twice: Collection[str] = ()
 
     @property
     def counters(self) -> dict[str, float]:
@@ -239,19 +240,16 @@ class Memory:
         return zlib.compress(json.dumps({"mark": self.mark, "instances": instances}, separators=(",", ":")).encode())
 
 
-def gathered(selection: Selection, exposition: Exposition, *, summed: bool) -> dict[str, tuple[bytes | None, float]]:
+def gathered(
+    selection: Selection, exposition: Exposition, twice: set[str], *, summed: bool
+) -> dict[str, tuple[bytes | None, float]]:
     """Return the selected series by what distinguishes them: their bound, where they are buckets, and value.
 
-    Of a series that comes twice the first is taken. Raises InvalidExposition.
+    Of a series that comes twice the first is taken, and its name added to `twice`. Raises InvalidExposition.
     """
     accepted: dict[bytes, bool] = {}
     if summed and selection.is_rate and selection.aggregation == "sum":
-        sums: dict[bytes | None, float] = {}
-        for labels, bound, value in exposition.series(selection.name):
-            if labels not in accepted:
-                accepted[labels] = accepts(selection, labels)
-            if accepted[labels]:
-                sums[bound] = sums.get(bound, 0.0) + value
+        sums = summed_by_bound(selection, exposition)
         name = repr(selection).encode()
         return {hashed(name + b"|" + (bound or b"")): (bound, value) for bound, value in sums.items()}
     found: dict[str, tuple[bytes | None, float]] = {}
@@ -260,8 +258,27 @@ def gathered(selection: Selection, exposition: Exposition, *, summed: bool) -> d
         if labels not in accepted:
             accepted[labels] = accepts(selection, labels)
         if accepted[labels] and math.isfinite(value):
-            found.setdefault(hashed(b"%s{%s}%s" % (name, labels, bound or b"")), (bound, value))
+            key = hashed(b"%s{%s}%s" % (name, labels, bound or b""))
+            if key in found:
+                twice.add(selection.name)
+            else:
+                found[key] = (bound, value)
     return found
+
+
+def summed_by_bound(selection: Selection, exposition: Exposition) -> Mapping[bytes | None, float]:
+    """Return the sums of the selected series, by the bounds of buckets. Raises InvalidExposition."""
+    fast = exposition.sums_by_bound(selection.name) if selection.by_bucket and not selection.matchers else None
+    if fast is not None:
+        return fast
+    accepted: dict[bytes, bool] = {}
+    sums: dict[bytes | None, float] = {}
+    for labels, bound, value in exposition.series(selection.name):
+        if labels not in accepted:
+            accepted[labels] = accepts(selection, labels)
+        if accepted[labels] and math.isfinite(value):
+            sums[bound] = sums.get(bound, 0.0) + value
+    return sums
 
 
 def accepts(selection: Selection, text: bytes) -> bool:
@@ -396,6 +413,9 @@ class OpenMetricsKind(SourceKind[OpenMetricsConfig]):
                 instances[instances.index(first[target.key])] = one
         kept = Memory(plan.mark, {one.target.key: Counters(one.at, remembered(one, plan)) for one in instances})
         asking.state.after = kept.stored()
+        twice = sorted({name for one in instances for name in one.twice})
+        if twice:
+            asking.told.append(Fact("exposition_twice", {"names": ", ".join(twice[:MOST_NAMED])}))
         return self.computed(config, instances, plan, asking)
 
     def computed(self, config: OpenMetricsConfig, instances: Sequence[Instance], plan: Plan, asking: Asking) -> Metrics:
@@ -455,12 +475,13 @@ def unread(response: Response, target: Target, problem: Fact) -> JobError:
 
 def instance_of(target: Target, scrape: Scrape, plan: Plan) -> Instance:
     """Return what the plan needs of a scrape. Raises JobError."""
+    twice: set[str] = set()
     try:
-        values = {one: gathered(one, scrape.exposition, summed=plan.summed) for one in plan.selections}
+        values = {one: gathered(one, scrape.exposition, twice, summed=plan.summed) for one in plan.selections}
     except InvalidExposition as error:
         raise JobError("unread_exposition", problem=error.fact, url=target.url, retry=False) from None
     empty = [one for one in plan.selections if one.name in scrape.exposition.names and not values[one]]
-    return Instance(target, scrape.at, values, empty=empty)
+    return Instance(target, scrape.at, values, empty=empty, twice=twice)
 
 
 def usable_of(one: Instance, before: Counters | None, asking: Asking, plan: Plan) -> Counters | None:
