@@ -202,7 +202,7 @@ def draw(
         {
             "history": earlier.history,
             "baseline": earlier.baseline,
-            "pre": [sample for sample in samples if sample.phase != "post"],
+            "pre": [sample for sample in samples if sample.phase not in ("post", "step")],
             "left-out": earlier.left_out,
         }
     )

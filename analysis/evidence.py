@@ -10,8 +10,9 @@ import structlog
 from django.db.models import Exists, OuterRef, Q
 
 from analysis.earlier_days import LONGEST_DEPLOYMENT, Period, load_earlier_days, times_of_day
+from analysis.judge.shares import at_share
 from analysis.judge.types import METRICS, OK, Expectation, Miss, Origin, Sample, Window
-from analysis.models import DeploymentVerdict, Feedback, VerdictName
+from analysis.models import DeploymentVerdict, Feedback, Step, VerdictName
 from analysis.recorded import LeftOut
 from deployments.models import Deployment, Kind
 from explain.facts import Fact, NotAFact
@@ -35,6 +36,8 @@ THIN_PRE = 5
 HISTORY_SPAN = timedelta(days=14)
 HISTORY_DEPLOYMENTS = 3
 HISTORY_SAMPLES = 15
+# The samples of step 2 have the places 201, 202, … of their phase.
+PLACES_OF_STEP = 100
 # Within it samples have become levels, also where pollers were away for hours.
 LEVELS_LAG = timedelta(days=1)
 # A failed collection with the first lines of what the endpoint answered (metrics/texts.py).
@@ -426,6 +429,44 @@ def control_of(samples: Iterable[MetricSample], phase: Phase) -> tuple[Sample, .
     """Return the samples of the control group of one phase as the judge's values."""
     origin: Origin = "pre" if phase == Phase.PRE else "post"
     return tuple(as_value(sample, origin) for sample in samples if sample.phase == phase)
+
+
+def of_step(evidence: Evidence, step: Step, lost: Sequence[ScheduledJob], now: datetime) -> Evidence:
+    """Return the evidence of a deployment as that of a step: what was measured since that began. lost: its jobs.
+
+    Without a control group, PRE has the step's share of the traffic.
+    """
+    places = range(step.number * PLACES_OF_STEP + 1, step.number * PLACES_OF_STEP + step.samples + 1)
+    rows = MetricSample.objects.measured().filter(
+        environment_id=step.deployment.environment_id,
+        deployment_id=step.deployment_id,
+        phase=Phase.STEP,
+        sequence_index__in=places,
+        collected_at__gte=step.starts_at - timedelta(hours=1),
+    )
+    samples = list(rows.order_by("collected_at", "id"))
+    post = tuple(as_value(one, "post") for one in samples if one.group == Group.TREATMENT)
+    after = tuple(as_value(one, "post") for one in samples if one.group == Group.CONTROL)
+    before = [miss for miss in evidence.window.misses if miss.phase == "pre"]
+    misses = [
+        Miss(job.scheduled_at, job.error_code or str(job.status), "post", job.sequence_index, detail_of(job))
+        for job in lost
+        if job.sequence_index in places and job.sequence_index not in {sample.sequence_index for sample in samples}
+    ]
+    window = replace(
+        evidence.window,
+        expected=step.samples,
+        interval_s=step.interval_s,
+        settle_s=0.0,
+        evaluated_at=now,
+        finished_at=step.starts_at,
+        misses=(*before, *misses),
+        # They are of the whole traffic.
+        earlier_days=(),
+        control_after=after,
+    )
+    pre = evidence.pre if after else at_share(evidence.pre, post, step.percent / 100, evidence.policy)
+    return replace(evidence, pre=tuple(pre), post=post, window=window)
 
 
 def problem_of_control(deployment: Deployment) -> Fact | None:

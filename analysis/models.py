@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import models
@@ -118,6 +119,57 @@ class DeploymentVerdict(models.Model):
     def gate(self) -> str:
         """Return what a pipeline should do: fail only on a recommended rollback, and never in shadow mode."""
         return "fail" if self.verdict == VerdictName.ROLLBACK_RECOMMENDED and not self.shadow else "pass"
+
+
+class Step(models.Model):
+    """A step of a stepwise rollout: so many per cent of the traffic go to the new version (analysis/steps.py).
+
+    number: 1, 2, … in the order of the calls; samples, interval_s: of its window, which begins at starts_at. verdict:
+    "" until it is judged; outcome: the verdict as JSON with policy and evidence (analysis/recorded.py).
+    """
+
+    deployment = models.ForeignKey(
+        Deployment, on_delete=models.CASCADE, related_name="steps", db_index=False, verbose_name=_("deployment")
+    )
+    number = models.PositiveSmallIntegerField(_("number"))
+    percent = models.PositiveSmallIntegerField(_("per cent"))
+    samples = models.PositiveSmallIntegerField(_("samples of the window"))
+    interval_s = models.FloatField(_("interval (s)"))
+    starts_at = models.DateTimeField(_("starts at"))
+    verdict = models.CharField(_("verdict"), max_length=24, choices=VerdictName, blank=True, default="")
+    confidence = models.FloatField(_("confidence"), null=True, blank=True)
+    conclusive = models.BooleanField(_("conclusive"), null=True, blank=True)
+    shadow = models.BooleanField(default=False, help_text="Recorded, but never to gate a pipeline.")
+    outcome = models.JSONField(null=True, blank=True, editable=False)
+    judged_at = models.DateTimeField(_("judged at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = pgettext_lazy("of a rollout", "step")
+        verbose_name_plural = pgettext_lazy("of a rollout", "steps")
+        db_table = "deployment_steps"
+        constraints = [
+            models.UniqueConstraint(fields=["deployment", "percent"], name="one_step_per_percent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.percent} % of {self.deployment}"
+
+    @property
+    def ends_at(self) -> datetime:
+        """When its last sample is due."""
+        return self.starts_at + timedelta(seconds=self.samples * self.interval_s)
+
+    @cached_property
+    def judged(self) -> Recorded | None:
+        """Return its verdict; None while there is none."""
+        return read_recorded(self.outcome) if self.outcome else None
+
+    @property
+    def next(self) -> str:
+        """Return what the rollout should do: roll back only on a recommendation, and never in shadow mode."""
+        if not self.verdict:
+            return "wait"
+        return "rollback" if self.verdict == VerdictName.ROLLBACK_RECOMMENDED and not self.shadow else "continue"
 
 
 class Feedback(models.Model):

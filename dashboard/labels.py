@@ -81,6 +81,7 @@ RESULTS = {
 PHASES = {
     "baseline": _("Baseline"),
     "pre": _("Before"),
+    "step": pgettext_lazy("of a rollout", "Step"),
     "post": _("After"),
     "history": _("Earlier deployment"),
     "left-out": _("Left out"),

@@ -15,6 +15,8 @@ from scheduler.queue import cancel
 
 logger = structlog.get_logger(__name__)
 
+# Jobs of a deployment before its finish.
+UNFINISHED = ("pre_collect", "step_collect", "step_analysis")
 # Deployments per transaction.
 BATCH = 200
 
@@ -24,7 +26,7 @@ def supersede(deployment: Deployment) -> bool:
     closed = Deployment.objects.filter(pk=deployment.pk, state=State.RUNNING).update(state=State.SUPERSEDED)
     if closed != 1:
         return False
-    cancel([deployment.pk], ["pre_collect"], Fact("superseded"))
+    cancel([deployment.pk], UNFINISHED, Fact("superseded"))
     logger.info("deployment_superseded", deployment_id=str(deployment.uuid))
     return True
 
@@ -41,7 +43,7 @@ def abandon_stale() -> int:
             found = list(named.select_for_update(skip_locked=True, of=("self",)).order_by("pk")[:BATCH])
             ids = [deployment.pk for deployment in found]
             Deployment.objects.filter(pk__in=ids, state=State.RUNNING).update(state=State.ABANDONED)
-            cancel(ids, ["pre_collect"], Fact("abandoned", {"hours": hours}))
+            cancel(ids, UNFINISHED, Fact("abandoned", {"hours": hours}))
             emit_all(event_about(deployment, "deployment_abandoned", hours=hours) for deployment in found)
         for deployment in found:
             logger.warning("deployment_abandoned", deployment_id=str(deployment.uuid), after_hours=hours)

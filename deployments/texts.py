@@ -10,6 +10,10 @@ REFUSALS = {
         "The project '{name}' is archived, so no new deployment is measured. Take it out of the archive in its "
         "settings, or remove the calls to SeqPulse from this pipeline."
     ),
+    "step_not_rising": _(
+        "A step of {last} % came before, so {percent} % is no next step: the percentage has to rise with each."
+    ),
+    "step_after_finish": _("Deployment #{number} is finished: it takes no more steps, and gets its verdict."),
     "frozen": _(
         "Deployments to '{name}' are frozen: {reason}. To begin one all the same send force with a reason; a rollback "
         "(kind) passes."
@@ -95,6 +99,7 @@ SHOWN = {
 
 COLLECTIONS = {
     "superseded": _("not collected: another deployment has superseded this one"),
+    "step_overtaken": _("not collected: the step to {percent} % has begun"),
     "abandoned": _("not collected: no finish came within {hours:n_hours}"),
 }
 

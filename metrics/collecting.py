@@ -188,7 +188,7 @@ async def measure_both(job: Job, endpoint: Endpoint) -> Collected:
         return await measure_for(job, endpoint)
     now = database_time(job)
     # Before, there is only the old version, and that is what the new one is compared with.
-    matchers = group.treatment if job.phase == Phase.POST else ()
+    matchers = () if job.phase == Phase.PRE else group.treatment
     asking = replace(asking_of(job, endpoint, now), matchers=matchers)
     found, control = await asyncio.gather(
         measure_for(job, endpoint, asking), measure_control(job, endpoint, group, now), return_exceptions=True

@@ -94,3 +94,19 @@ for name in COLLECTIONS:
     job_kind(name, prepare=load_endpoints, record=store_samples, on_finished=after_collections, external=True)(
         collect_sample
     )
+
+
+STEP_COLLECTION, STEP_ANALYSIS = "step_collect", "step_analysis"
+
+
+def after_step_collections(jobs: Sequence[Ended]) -> None:
+    """Make the analysis of a step due after its last collection."""
+    count_lost(jobs)
+    note_failures(jobs)
+    ids = [job.deployment_id for job in jobs if job.deployment_id is not None]
+    wake_when_done(STEP_ANALYSIS, ids, awaited=(STEP_COLLECTION,))
+
+
+job_kind(
+    STEP_COLLECTION, prepare=load_endpoints, record=store_samples, on_finished=after_step_collections, external=True
+)(collect_sample)

@@ -21,6 +21,7 @@ from security.encryption import EncryptedTextField
 class Phase(models.TextChoices):
     BASELINE = "baseline", pgettext_lazy("phase", "Baseline")
     PRE = "pre", pgettext_lazy("phase", "Pre")
+    STEP = "step", pgettext_lazy("phase", "Step")
     POST = "post", pgettext_lazy("phase", "Post")
 
 

@@ -16,6 +16,7 @@ from django.views.generic import RedirectView
 
 from analysis.api import AcknowledgementsView, DeploymentDetailView, DeploymentListView, HintListView, VerdictView
 from analysis.gate import ConfirmPromotionView, ConfirmRolloutView, GateView, RollbackView
+from analysis.steps_api import StepView
 from dashboard.accounts import views as accounts
 from deployments.api import FinishView, TriggerView
 from metrics.api import DeploymentMetricsView
@@ -56,6 +57,7 @@ api: list[URLPattern | URLResolver] = [
     re_path(r"^deployments/?$", DeploymentListView.as_view(), name="deployment-list"),
     re_path(rf"^deployments/{UUID}/?$", DeploymentDetailView.as_view(), name="deployment-detail"),
     re_path(rf"^deployments/{UUID}/verdict/?$", VerdictView.as_view(), name="deployment-verdict"),
+    re_path(rf"^deployments/{UUID}/step/?$", StepView.as_view(), name="deployment-step"),
     re_path(rf"^deployments/{UUID}/rollback/?$", DeploymentRollbackView.as_view(), name="deployment-rollback"),
     re_path(
         rf"^deployments/{UUID}/acknowledgements/?$", AcknowledgementsView.as_view(), name="deployment-acknowledgements"

@@ -43,6 +43,8 @@ GET      gate                         key      400 otherkey=400
 POST     gate-confirm-rollout         key      400 otherkey=400
 POST     gate-confirm-promotion       key      400 otherkey=400
 POST     gate-rollback                key      400 otherkey=400
+GET      deployment-step              key      200
+POST     deployment-step              key      409  with percent=25
 GET      deployment-rollback          key      200
 POST     deployment-rollback          key      409  with who=ana
 POST     samples                      key      400 otherkey=400

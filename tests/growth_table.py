@@ -61,6 +61,7 @@ BOUNDED = {
     "deployments": "one per deployment of a pipeline",
     "deployment_keys": "one per call of a pipeline with a new key",
     "deployment_verdicts": "one per deployment",
+    "deployment_steps": "a hundred per deployment at most: each has more per cent than the one before",
     "sdh_hints": "a few per verdict",
     "acknowledgements": "made by people, a hundred per deployment at most",
     "rollback_policies": "one per environment",

@@ -148,6 +148,7 @@ def test_the_errors_of_every_call_are_described() -> None:
     of_one = {(path, "404") for path in DOCUMENT["paths"] if "{uuid}" in path or "{name}" in path} | {
         ("/deployments/{uuid}/verdict", "409"),
         ("/deployments/{uuid}/rollback", "409"),
+        ("/deployments/{uuid}/step", "409"),
         ("/gate", "409"),
         ("/deployments/trigger", "423"),
         ("/gate/flagger/confirm-rollout", "423"),
@@ -155,7 +156,9 @@ def test_the_errors_of_every_call_are_described() -> None:
     flagger = {f"/gate/flagger/{name}" for name in ("confirm-rollout", "confirm-promotion", "rollback")}
     posted = {"/deployments/trigger", "/deployments/finish", "/samples", *flagger}
     sources = {"/environments/{name}/sources", "/environments/{name}/sources/test"}
-    with_body = posted | sources | {f"/deployments/{{uuid}}/{name}" for name in ("acknowledgements", "rollback")}
+    with_body = (
+        posted | sources | {f"/deployments/{{uuid}}/{name}" for name in ("acknowledgements", "rollback", "step")}
+    )
     sent = {(path, status) for path in with_body for status in ("413", "415")}
     conflicts = {(path, "409") for path in posted - {"/gate/flagger/confirm-rollout"}}
     assert described == every | of_one | sent | conflicts

@@ -23,7 +23,7 @@ from analysis.evidence import (
     pre_samples,
     while_bad,
 )
-from analysis.models import DeploymentVerdict, Feedback, Hint
+from analysis.models import DeploymentVerdict, Feedback, Hint, Step
 from analysis.recorded import LeftOut
 from dashboard.deployments.acknowledgements import Said, all_said, read_said, said_in_short
 from dashboard.labels import Status, status_of, verdict_of
@@ -80,7 +80,7 @@ class Detail(Observed):
     history: POST of earlier deployments that were used (history_of); excluded: the left-out ones among these;
     collections: its pre_collect and post_collect jobs; analyses: its analysis job; acknowledgements: oldest first;
     events: of TIMELINE_EVENTS, oldest first: kind, parameters, at; actions: of the user; control: samples of its
-    control group.
+    control group; steps: of its rollout.
     """
 
     hints: list[Hint]
@@ -95,6 +95,7 @@ class Detail(Observed):
     events: list[dict[str, Any]]
     actions: Actions
     control: list[MetricSample]
+    steps: list[Step]
 
     def samples_of(self, phase: str) -> list[MetricSample]:
         return [sample for sample in self.samples if sample.phase == phase]
@@ -177,12 +178,12 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
     replaced = list(load_replaced([deployment]).values())
     about = samples_about(deployment, helpers, replaced)
     samples = [sample for sample in about if sample.group == Group.TREATMENT]
-    own = [sample for sample in samples if sample.deployment_id == deployment.pk]
+    own = [one for one in samples if one.deployment_id == deployment.pk and one.phase != Phase.STEP]
     others = [sample for sample in samples if sample.deployment_id != deployment.pk]
     helping = {helper.pk for helper in helpers}
     history = [sample for sample in others if sample.phase == Phase.POST and sample.deployment_id in helping]
     before = {None, *(one.pk for one in replaced)}
-    baseline = [sample for sample in others if sample.phase != Phase.POST and sample.deployment_id in before]
+    baseline = [one for one in others if one.phase in (Phase.BASELINE, Phase.PRE) and one.deployment_id in before]
     by_place = list(jobs.order_by("-job_type", "sequence_index"))
     return Detail(
         deployment=deployment,
@@ -197,6 +198,7 @@ def deployment_detail(user: User, uuid: UUID) -> Detail:
         acknowledgements=[read_said(one) for one in deployment.said],
         events=deployment.events,
         actions=deployment.project.actions_of(user),
+        steps=list(Step.objects.filter(deployment=deployment).order_by("number")),
         control=[one for one in about if one.group == Group.CONTROL and one.deployment_id == deployment.pk],
     )
 

@@ -80,6 +80,17 @@ def pipeline(detail: Detail) -> Iterator[Entry]:
         yield Entry(by.started_at, "superseded", "unknown", "neutral", what)
 
 
+def steps(detail: Detail) -> Iterator[Entry]:
+    """Yield the steps of a stepwise rollout, with their verdicts."""
+    for step in detail.steps:
+        percent = {"percent": step.percent}
+        yield Entry(step.starts_at, "step", "running", "info", _("Step to %(percent)s %% of the traffic") % percent)
+        if step.judged is not None and step.judged_at is not None:
+            look = labels.VERDICTS[step.verdict]
+            what = _("Step %(percent)s %%: %(verdict)s") % {**percent, "verdict": look.label}
+            yield Entry(step.judged_at, "step_verdict", look.icon, look.key, what, step.judged.verdict.summary)
+
+
 def samples(detail: Detail) -> Iterator[Entry]:
     """Yield the samples, with how they were taken if their jobs still exist."""
     jobs = {(_phase(job), job.sequence_index): job for job in detail.collections}
@@ -232,6 +243,7 @@ def verified(attempt: RollbackAttempt, detail: Detail) -> Iterator[Entry]:
 SOURCES: tuple[Callable[[Detail], Iterator[Entry]], ...] = (
     pipeline,
     events,
+    steps,
     samples,
     retries,
     misses,

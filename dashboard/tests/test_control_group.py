@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from analysis.models import Step
 from analysis.tests.factories import judge_now
 from dashboard.deployments.detail import charts_of
 from dashboard.deployments.queries import deployment_detail
@@ -38,3 +39,15 @@ def test_a_slow_database_behind_both_groups_is_shown_and_not_blamed(browser_of, 
     assert (len(latency.control), len(latency.control_lines)) == (5, 1)
     assert "".join(latency.control_lines) != "".join(latency.lines)
     assert deployment.verdict.verdict == "ok"
+
+
+def test_steps_of_a_rollout_are_in_the_timeline_with_their_verdicts(browser_of, environment):
+    deployment = make_deployment(environment=environment, state=State.RUNNING, finished_at=None)
+    begun = Step.objects.create(
+        deployment=deployment, number=1, percent=25, samples=5, interval_s=60.0, starts_at=deployment.started_at
+    )
+    shows(browser_of.get(address(deployment)), "Step to 25 % of the traffic")
+    summary = {"summary": "It is slower.", "fact": Fact("It is slower.").to_json()}
+    at = deployment.started_at + timedelta(minutes=5)
+    Step.objects.filter(pk=begun.pk).update(verdict="warning", outcome={"verdict": "warning", **summary}, judged_at=at)
+    shows(browser_of.get(address(deployment)), "Step 25 %: Warning", "It is slower.")

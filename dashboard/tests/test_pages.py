@@ -316,12 +316,12 @@ def test_a_deployment_takes_a_fixed_number_of_queries(browser_of, environment):
     large = scenes.judged(environment, **scenes.BROKEN)
     make_hint(large)
     for deployment in (small, large):
-        # Session, user, role; deployment, its hints, samples and jobs. If it was not good, the
+        # Session, user, role; deployment, its hints, samples, steps and jobs. If it was not good, the
         # last one that was. Without a verdict also what the judge would leave out: deployments that did not end ok,
         # windows excluded by hand.
-        assert queries_of(browser_of, f"{address(deployment)}live/") == (8 if deployment == large else 9)
+        assert queries_of(browser_of, f"{address(deployment)}live/") == (9 if deployment == large else 10)
         # The page itself leads to the deployments before and after it.
-        assert queries_of(browser_of, address(deployment)) == (9 if deployment == large else 10)
+        assert queries_of(browser_of, address(deployment)) == (10 if deployment == large else 11)
 
 
 @pytest.mark.parametrize("field", ["branch", "version", "author", "url", "commit_sha"])

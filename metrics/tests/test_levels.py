@@ -45,7 +45,7 @@ def test_all_phases_feed_it_and_those_left_on_the_old_version_do_not(environment
         sample(environment, minutes_ago=4 - number, phase=phase, requests_per_sec=float(number), **own)
     sample(environment, minutes_ago=1, phase=Phase.POST, group=Group.CONTROL, deployment=deployment)
     aggregate(NOW)
-    assert found(environment) == {5: (3, 1.0)}
+    assert found(environment) == {5: (4, 1.5)}
 
 
 def test_only_samples_with_requests_have_a_latency(environment: Environment) -> None:
