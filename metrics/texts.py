@@ -181,6 +181,7 @@ JOURNEYS = {
     "expected.header_present": _("{step} answers {status}, but without the header {name}"),
     "expected.header_absent": _("{step} answers {status}, but with the header {name}"),
     "expected.header_value": _("{step} answers {status}, but the header {name} is not {text}"),
+    "expected.capture": _("{step} answers {status}, but {name}, which later steps need, is not found"),
     "expected.version": _("{step} answers {status}, but not from the new version"),
 }
 

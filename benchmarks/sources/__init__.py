@@ -1,0 +1,1 @@
+"""Measure sources of metrics: `make bench-sources`."""

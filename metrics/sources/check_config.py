@@ -331,5 +331,7 @@ def checks_of(config: CheckConfig, step: Step) -> Iterator[Check]:
     for header in expect.header:
         kind = "header_absent" if not header.present else "header_present" if header.value is None else "header_value"
         yield check(kind, header, name=header.name, text=header.value or "")
+    for name, capture in step.capture.items():
+        yield check("capture", capture, name=name)
     if expect.version is not None:
         yield check("version", expect.version, after_only=True)

@@ -310,14 +310,21 @@ class Page:
 
     def look(self, journey: Journey, step: Step, checks: list[Check], took_ms: float) -> list[Check]:
         """Return what is not as expected; capture what later steps need."""
-        for name, capture in step.capture.items():
-            value = self.captured(capture, journey.cookies)
-            if value is not None:
-                journey.captured[name] = value[:LONGEST_CAPTURED]
+        found = {name: self.captured(capture, journey.cookies) for name, capture in step.capture.items()}
+        missing = {step.capture[name] for name, value in found.items() if value is None}
+        journey.captured |= {name: value[:LONGEST_CAPTURED] for name, value in found.items() if value is not None}
         _answer, status, *rest = checks
         if not step.expect.allows(self.answer.status):
             return [status]
-        return [check for check in rest if not self.as_expected(check, took_ms, journey.asking)]
+        return [
+            check
+            for check in rest
+            if (
+                check.wanted in missing
+                if check.kind == "capture"
+                else not self.as_expected(check, took_ms, journey.asking)
+            )
+        ]
 
     def as_expected(self, check: Check, took_ms: float, asking: Asking) -> bool:
         wanted, headers = check.wanted, self.answer.headers
