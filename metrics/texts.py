@@ -49,6 +49,10 @@ COLLECTIONS = {
     "instance_late": _("no answer within {seconds:number} s"),
     "unread_exposition": _("the answer of {url} is no metrics as Prometheus reads them: {problem}"),
     "exposition_broken": _("the line of {name} cannot be read: “{text}”"),
+    "exposition_of_others": _(
+        "{instance}: several processes answer there, each with counters of its own. Let them share their counters, or "
+        "name each as a target"
+    ),
     "exposition_twice": _("series of {names} come twice: the first one counts"),
     "exposition_cut": _("it is cut off: OpenMetrics ends with # EOF"),
     "exposition_is.empty": _("it is empty"),

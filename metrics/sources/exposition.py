@@ -18,7 +18,8 @@ REST = re.compile(rb'\s*(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\})?\s*([^\s#]+)(?:\s
 QUOTED = re.compile(rb'\{\s*("(?:[^"\\]|\\.)*")\s*(?:,|(?=\}))')
 LABEL = re.compile(rb'\s*([a-zA-Z_:][a-zA-Z0-9_:.]*|"(?:[^"\\]|\\.)*")\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
 ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-# In front of the name of a label.
+# Behind labels, and in front of the name of one.
+LABELS_END = (b'"', b",", b"{", b" ")
 LABEL_BEGINS = (b",", b"{")
 # The names of the series of a family, by its type.
 ENDINGS = {"histogram": ("_bucket", "_count", "_sum"), "summary": ("", "_count", "_sum"), "counter": ("", "_total")}
@@ -53,7 +54,7 @@ class Exposition:
             labels, brace, text = rest.rpartition(b"}")
             try:
                 # Behind the last brace there is only the value, unless there is a time or an exemplar.
-                if brace and (b"#" in rest or not labels.startswith(b"{")):
+                if brace and (b"#" in rest or labels[:1] != b"{" or labels[-1:] not in LABELS_END):
                     raise ValueError
                 value, labels = float(text), labels[1:]
             except ValueError:
@@ -105,7 +106,7 @@ def read(body: bytes) -> Exposition:
     for line in body.replace(b"\r\n", b"\n").split(b"\n"):
         brace = line.find(b"{")
         name = line[:brace] if brace > 0 else line.partition(b" ")[0]
-        if name != last or brace == 0:
+        if name != last or brace == 0 or not name:
             if line[:1] == b"#":
                 if line.startswith(b"# TYPE "):
                     parts = line.split()

@@ -18,6 +18,7 @@ from scheduler.registry import JobError
 # Requests to instances of one source at once.
 AT_ONCE = 10
 T = TypeVar("T")
+U = TypeVar("U")
 
 OptionalUrl = Annotated[str, AfterValidator(lambda url: checked_url(url) if url else url)]
 
@@ -92,15 +93,26 @@ class Asked(Generic[T]):
     given: Sequence[tuple[Target, T]]
     failures: Sequence[tuple[Target, ExplainedError]]
 
-    def check(self, asking: Asking) -> None:
-        """Tell which instances did not answer. Raises JobError where none did."""
+    def then(self, read: Callable[[Target, T], U]) -> "Asked[U]":
+        """Return what is read from what they gave; what cannot be is a failure as well."""
+        given: list[tuple[Target, U]] = []
+        failures = list(self.failures)
+        for target, one in self.given:
+            try:
+                given.append((target, read(target, one)))
+            except ExplainedError as error:
+                failures.append((target, error))
+        return Asked(given, failures)
+
+    def check(self, asking: Asking, *, others: int = 0) -> None:
+        """Tell which instances did not answer. others: how many did besides. Raises JobError where none did."""
         if not self.failures:
             return
         target, error = self.failures[0]
-        if not self.given:
+        if not self.given and not others:
             retry = bool(getattr(error, "retry", getattr(error, "code", "") != "blocked"))
             raise error if isinstance(error, JobError) else JobError.of(error, retry=retry)
-        n, total = len(self.failures), len(self.failures) + len(self.given)
+        n, total = len(self.failures), len(self.failures) + len(self.given) + others
         asking.told.append(
             Fact("instances_silent", {"n": n, "total": total, "instance": target.key, "problem": error.fact})
         )

@@ -11,6 +11,7 @@ import math
 import re
 import zlib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from fnmatch import translate
@@ -40,6 +41,8 @@ from outbound.fetcher import Response
 from scheduler.registry import JobError
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
+# Of which the reading takes so long that others should not wait for it.
+LARGE_BYTES = 256 * 1024
 HEADERS = {
     "Accept": "text/plain;version=0.0.4, application/openmetrics-text;version=1.0.0;q=0.9, text/plain;q=0.5, */*;q=0.1",
     "User-Agent": USER_AGENT,
@@ -47,6 +50,8 @@ HEADERS = {
 # Counters of longer ago say nothing about now, and differences of less time hardly anything.
 OLDEST = timedelta(minutes=15)
 LEAST_S = 0.5
+# Times of starts that differ by less are the same: some compute them anew each time.
+SAME_START_S = 2.0
 # Between two scrapes within one job.
 PAUSE_S = 5.0
 # Counters of all instances that are kept each for itself; of more, their sums are.
@@ -167,17 +172,19 @@ class Scrape:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The counters of an instance at a time, in s since 1970, by a hash of their series."""
+    """The counters of an instance at a time, by a hash of their series. start: of the process; both in s since 1970."""
 
     at: float
     values: Mapping[str, float]
+    start: float | None = None
 
 
 @dataclass(slots=True)
 class Instance:
     """What an instance gave: its gauges and counters by selection, and its counters before, None where not usable.
 
-    empty: selections of families that it has, without any series; twice: names of series that come twice.
+    empty: selections of families that it has, without any series; twice: names of series that come twice; start: see
+    Counters.
     """
 
     target: Target
@@ -186,6 +193,7 @@ class Instance:
     before: Counters | None = None
     empty: Collection[Selection] = ()
     twice: Collection[str] = ()
+    start: float | None = None
 
     @property
     def counters(self) -> dict[str, float]:
@@ -230,13 +238,13 @@ class Memory:
         """Read what was stored; what another version stored is forgotten."""
         try:
             found = json.loads(zlib.decompress(state)) if state else {}
-            instances = {key: Counters(at, values) for key, (at, values) in found.get("instances", {}).items()}
+            instances = {key: Counters(*values) for key, values in found.get("instances", {}).items()}
             return cls(found.get("mark", ""), instances)
         except (ValueError, TypeError, AttributeError, zlib.error):
             return cls()
 
     def stored(self) -> bytes:
-        instances = {key: (one.at, one.values) for key, one in self.instances.items()}
+        instances = {key: (one.at, one.values, one.start) for key, one in self.instances.items()}
         return zlib.compress(json.dumps({"mark": self.mark, "instances": instances}, separators=(",", ":")).encode())
 
 
@@ -315,9 +323,10 @@ def status_label(template: Template, family: str, scrapes: Sequence[Scrape]) -> 
     """Return the label of a family that has the status of requests."""
     for label in template.statuses:
         for one in scrapes:
-            for text, _bound, _value in islice(one.exposition.series(family), LOOKED_AT):
-                if STATUS.fullmatch(labels_of(text).get(label, "")):
-                    return label
+            with suppress(InvalidExposition):  # of which the instance is told
+                for text, _bound, _value in islice(one.exposition.series(family), LOOKED_AT):
+                    if STATUS.fullmatch(labels_of(text).get(label, "")):
+                        return label
     return None
 
 
@@ -365,6 +374,62 @@ def number(bound: bytes) -> float:
         return math.nan
 
 
+def most_bytes_of(targets: Sequence[Target]) -> int:
+    """Return how much each instance may answer, so that all of them fit into memory."""
+    return max(MAX_BODY_BYTES // 8, min(MAX_BODY_BYTES, 4 * MAX_BODY_BYTES // len(targets)))
+
+
+class Scraping:
+    """The scrapes of one sample."""
+
+    def __init__(self, config: OpenMetricsConfig, asking: Asking, most_bytes: int) -> None:
+        self.config, self.asking, self.most_bytes = config, asking, most_bytes
+        self.begun = monotonic()
+
+    async def scrape(self, target: Target) -> Scrape:
+        """Scrape one instance. Raises JobError, OutboundError."""
+        response = await self.asking.fetcher.get(
+            target.url,
+            {**HEADERS, **credentials_for(target, self.config, self.asking)},
+            timeout_s=self.config.timeout_s,
+            max_bytes=self.most_bytes,
+            gzip=True,
+            ca_pem=self.config.ca_pem,
+            to=target.to,
+        )
+        at = self.asking.now.timestamp() + monotonic() - self.begun
+        if len(response.body) < LARGE_BYTES:
+            return Scrape(at, exposition_of(response, target))
+        return Scrape(at, await asyncio.to_thread(exposition_of, response, target))
+
+    async def first(self, targets: Sequence[Target]) -> tuple[Plan, list[Instance]]:
+        """Return what instances give, and how it is computed. Raises JobError, OutboundError."""
+        asked = await ask_all(targets, self.scrape, timeout_s=self.config.timeout_s)
+        plan = plan_of(self.config, [one for _, one in asked.given])
+        found = asked.then(lambda target, one: instance_of(target, one, plan))
+        found.check(self.asking)
+        if not plan.queries:
+            raise nothing_known(*asked.given[0])
+        return plan, [one for _, one in found.given]
+
+    async def again(self, instances: Sequence[Instance], plan: Plan) -> list[Instance]:
+        """Return the instances, those without counters of before scraped again; without those that did not answer.
+
+        Raises: JobError, OutboundError where none is left.
+        """
+        fresh = {one.target.key: one for one in instances if one.before is None}
+        if not fresh:
+            return list(instances)
+        await asyncio.sleep(self.config.pause_s)
+        asked = await ask_all([one.target for one in fresh.values()], self.scrape, timeout_s=self.config.timeout_s)
+        found = asked.then(lambda target, one: instance_of(target, one, plan))
+        settled = [one for one in instances if one.before is not None]
+        found.check(self.asking, others=len(settled))
+        for target, one in found.given:
+            one.before = Counters(fresh[target.key].at, fresh[target.key].counters, fresh[target.key].start)
+        return settled + [one for _, one in found.given]
+
+
 class OpenMetricsKind(SourceKind[OpenMetricsConfig]):
     name = "openmetrics"
     control = "endpoint"
@@ -374,45 +439,17 @@ class OpenMetricsKind(SourceKind[OpenMetricsConfig]):
     async def read(self, config: OpenMetricsConfig, asking: Asking) -> Metrics:
         """Scrape each instance once, and again after a pause where its counters of before cannot be used."""
         check_not_blocked(asking.endpoint)
-        begun = monotonic()
-
-        async def scrape(target: Target) -> Scrape:
-            response = await asking.fetcher.get(
-                target.url,
-                {**HEADERS, **credentials_for(target, config, asking)},
-                timeout_s=config.timeout_s,
-                max_bytes=MAX_BODY_BYTES,
-                gzip=True,
-                ca_pem=config.ca_pem,
-                to=target.to,
-            )
-            at = asking.now.timestamp() + monotonic() - begun
-            return Scrape(at, exposition_of(response, target))
-
         targets = await targets_of(config, asking)
-        asked = await ask_all(targets, scrape, timeout_s=config.timeout_s)
-        asked.check(asking)
-        scrapes = [one for _, one in asked.given]
-        plan = plan_of(config, scrapes)
-        if not plan.queries:
-            raise nothing_known(asked.given[0])
+        scraping = Scraping(config, asking, most_bytes_of(targets))
+        plan, instances = await scraping.first(targets)
         memory = Memory.of(asking.state.before)
         usable = memory.instances if memory.mark == plan.mark else {}
-        instances = [instance_of(target, one, plan) for target, one in asked.given]
         for one in instances:
             one.before = usable_of(one, usable.get(one.target.key), asking, plan)
-        fresh = [one for one in instances if one.before is None]
-        if fresh and any(selection.is_rate for selection in plan.selections):
-            await asyncio.sleep(config.pause_s)
-            again = await ask_all([one.target for one in fresh], scrape, timeout_s=config.timeout_s)
-            again.check(asking)
-            first = {one.target.key: one for one in fresh}
-            for target, found in again.given:
-                one = instance_of(target, found, plan)
-                one.before = Counters(first[target.key].at, first[target.key].counters)
-                instances[instances.index(first[target.key])] = one
-        kept = Memory(plan.mark, {one.target.key: Counters(one.at, remembered(one, plan)) for one in instances})
-        asking.state.after = kept.stored()
+        if any(selection.is_rate for selection in plan.selections):
+            instances = await scraping.again(instances, plan)
+        kept = {one.target.key: Counters(one.at, remembered(one, plan), one.start) for one in instances}
+        asking.state.after = Memory(plan.mark, kept).stored()
         twice = sorted({name for one in instances for name in one.twice})
         if twice:
             asking.told.append(Fact("exposition_twice", {"names": ", ".join(twice[:MOST_NAMED])}))
@@ -462,8 +499,7 @@ def exposition_of(response: Response, target: Target) -> Exposition:
     return found
 
 
-def nothing_known(answered: tuple[Target, Scrape]) -> JobError:
-    target, scrape = answered
+def nothing_known(target: Target, scrape: Scrape) -> JobError:
     names = sorted(scrape.exposition.names)
     shown = ", ".join(name for name in names[:MOST_NAMED])
     return JobError("no_known_family", url=target.url, n=len(names), names=shown[:LONGEST_NAMES], retry=False)
@@ -481,7 +517,14 @@ def instance_of(target: Target, scrape: Scrape, plan: Plan) -> Instance:
     except InvalidExposition as error:
         raise JobError("unread_exposition", problem=error.fact, url=target.url, retry=False) from None
     empty = [one for one in plan.selections if one.name in scrape.exposition.names and not values[one]]
-    return Instance(target, scrape.at, values, empty=empty, twice=twice)
+    return Instance(target, scrape.at, values, empty=empty, twice=twice, start=start_of(scrape.exposition))
+
+
+def start_of(exposition: Exposition) -> float | None:
+    """Return when the process began, in s since 1970 by its own clock; None where it does not say."""
+    with suppress(InvalidExposition):
+        return next((value for _labels, _bound, value in exposition.series("process_start_time_seconds")), None)
+    return None
 
 
 def usable_of(one: Instance, before: Counters | None, asking: Asking, plan: Plan) -> Counters | None:
@@ -490,6 +533,14 @@ def usable_of(one: Instance, before: Counters | None, asking: Asking, plan: Plan
         return None
     if asking.since is not None and before.at < asking.since.timestamp():
         return None
+    began_later_s = one.start - before.start if one.start is not None and before.start is not None else 0.0
+    if began_later_s < -SAME_START_S:
+        asking.told.append(Fact("exposition_of_others", {"instance": one.target.key}))
+        return None
+    if began_later_s > SAME_START_S:
+        # All that it has counted is from after it began.
+        began = one.start if one.start is not None and before.at < one.start < one.at - LEAST_S else before.at
+        return Counters(began, {}, one.start)
     # Of a sum that falls nobody can say whether all began again or a part of it is gone.
     fallen = plan.summed and any(value < before.values.get(key, 0.0) for key, value in one.counters.items())
     return None if fallen else before

@@ -30,6 +30,7 @@ from outbound.addresses import AllowList
 from outbound.fetcher import Fetcher
 from projects.services import create_project
 from scheduler.models import ScheduledJob
+from scheduler.registry import JobError
 from scheduler.store import JobStore
 
 KIND = OpenMetricsKind()
@@ -75,8 +76,8 @@ class Scraper:
         if before is not None:
             scrapes = {url: Scrape(self.now.timestamp(), read(text.encode())) for url, text in before.items()}
             plan = plan_of(self.config, list(scrapes.values()))
-            counters = {url: instance_of(Target(url), one, plan).counters for url, one in scrapes.items()}
-            kept = {url: Counters(self.now.timestamp(), values) for url, values in counters.items()}
+            found = {url: instance_of(Target(url), one, plan) for url, one in scrapes.items()}
+            kept = {url: Counters(self.now.timestamp(), one.counters, one.start) for url, one in found.items()}
             self.state.before = Memory(plan.mark, kept).stored()
 
     def after(self, seconds: float, *, since: datetime | None = None) -> Metrics:
@@ -182,6 +183,40 @@ def test_counters_that_begin_again_and_series_that_come_and_go(site: Site) -> No
     approx(gone.after(60), requests_per_sec=10, error_rate=0)
     site.pages["/metrics"] = page(shop(7260, failed=3060))
     approx(gone.after(60), requests_per_sec=11, error_rate=60 / 660)
+
+
+def test_the_start_of_the_process_says_what_its_counters_are_of(site: Site) -> None:
+    def began(n: float, at: float) -> str:
+        return shop(n, more=f"process_start_time_seconds {at}\n")
+
+    url, now = f"{site.url}/metrics", timezone.now().timestamp()
+    scraper = Scraper({"url": url}, {url: began(500, now - 1000)})
+    site.pages["/metrics"] = page(began(600, now + 30))
+    # Twice as much as before, but all of it in the last half minute.
+    approx(scraper.after(60), requests_per_sec=20)
+    site.pages["/metrics"] = page(began(9000, now - 1000))
+    approx(scraper.after(60), requests_per_sec=0)
+    assert scraper.told == [
+        f"{url}: several processes answer there, each with counters of its own. Let them share their counters, or name "
+        "each as a target"
+    ]
+
+
+def test_an_instance_that_ends_between_two_scrapes_is_left_out(site: Site) -> None:
+    site.clear()
+    urls = [f"{site.url}/old", f"{site.url}/ending"]
+    scraper = Scraper({"targets": urls}, {urls[0]: shop(0)})
+    site.pages["/old"] = page(shop(600))
+    answers = iter([page(shop(5)), Page(b"", 503)])
+    site.pages["/ending"] = lambda _: next(answers)
+    found = scraper.after(60)
+    approx(found, requests_per_sec=10)
+    assert found.instances == 1
+    assert len(scraper.told) == 1
+    lost = Scraper({"targets": urls[1:]})
+    answers = iter([page(shop(5)), Page(b"", 503)])
+    with pytest.raises(JobError):
+        lost.after(0)
 
 
 def test_what_is_old_or_from_before_the_deployment_is_not_compared_with(site: Site) -> None:
