@@ -2,7 +2,8 @@
 """Command line client of SeqPulse: reports deployments, and waits for the verdict.
 
     seqpulse.py run --env prod -- ./deploy.sh     trigger, run the command, finish with its result, wait
-    seqpulse.py trigger | finish RESULT | wait    the same in steps
+    seqpulse.py trigger | finish RESULT | wait    the same in parts
+    seqpulse.py step --percent 25 --wait          a step of a rollout: whether to go on
     seqpulse.py status | explain                  what is known of a deployment, what its verdict rests on
 
 Needs Python 3.8 or newer and nothing else. Settings: SEQPULSE_URL, SEQPULSE_API_KEY, SEQPULSE_ENV.
@@ -397,6 +398,21 @@ def verdict_in(answer: Answer) -> Optional[Json]:
     if found is not None and found.get("gate") not in ("pass", "fail"):
         raise foreign(answer)
     return found
+
+
+def step_in(answer: Answer) -> Optional[Json]:
+    """Return the judged step of an answer, None where to ask again."""
+    if answer.status == 202 and answer.body is not None:
+        return None
+    found = found_in(answer)
+    if found is not None and found.get("next") not in ("continue", "rollback"):
+        raise foreign(answer)
+    return found
+
+
+def begun_in(answer: Answer) -> Optional[Json]:
+    """Return the step of an answer, whether it is judged or not; None where to ask again."""
+    return answer.body if answer.status == 202 and answer.body is not None else step_in(answer)
 
 
 def ask(
@@ -924,7 +940,7 @@ class Client:
             return found
         key = self.key()
         found = self.latest(idempotency_key=key) if key else ""
-        if key and not found and self.options.command == "wait":
+        if key and not found and self.options.command in ("wait", "step"):
             raise Failed(
                 NO_VERDICT,
                 f"no deployment was begun with this pipeline's key, {clean(key, 60)}: call trigger first, "
@@ -964,7 +980,7 @@ class Client:
         body: Json = {**fields, "env": options.env, "idempotency_key": options.key, "wait_for_pre": True}
         if options.force:
             body["force"] = True
-        for name in ("reason", "settle_seconds", "metrics_endpoint"):
+        for name in ("reason", "settle_seconds", "metrics_endpoint", "control"):
             if getattr(options, name) is not None:
                 body[name] = getattr(options, name)
         if options.policy:
@@ -1024,6 +1040,8 @@ class Client:
             if not self.options.env:
                 raise Failed(USAGE, "which deployment? Pass --deployment, or --env to find it there")
             body.update({"env": self.options.env, **({"idempotency_key": key} if key else {})})
+        if self.options.green:
+            body["green"] = self.options.green
         answer = ask(self.server, "/deployments/finish", patience_s, body)
         self.screen.note(f"finish ({clean(result, 40)}): {clean(answer.get('message') or answer.get('status'))}")
         if answer.get("status") == "not_found":
@@ -1054,7 +1072,7 @@ class Client:
         """Wait for the verdict and show it; return the exit code."""
         page = self.server.page(deployment)
         try:
-            answer = self.gate(deployment)
+            answer = self.gate(f"/deployments/{deployment}/verdict")
         except Stopped:
             self.screen.note(f"the verdict is still to come: {page}")
             raise
@@ -1068,8 +1086,13 @@ class Client:
         self.screen.json(answer, code)
         return code
 
-    def gate(self, deployment: str) -> Json:
-        """Return the verdict. Raises Failed: none in time, none ever, unreachable for --retry-for seconds."""
+    def gate(
+        self, path: str, body: Optional[Json] = None, *, read: Callable[[Answer], Optional[Json]] = verdict_in
+    ) -> Json:
+        """Return the verdict. Raises Failed: none in time, none ever, unreachable for --retry-for seconds.
+
+        path, body: of the call that is repeated until `read` finds one in the answer.
+        """
         deadline = time.monotonic() + self.options.timeout
         trouble_since: Optional[float] = None
         seen: Json = {}
@@ -1080,11 +1103,12 @@ class Client:
             wanted, problem, reachable = 0.0, "", False
             try:
                 answer = self.server.call(
-                    f"/deployments/{deployment}/verdict?wait={hold_s}",
+                    f"{path}?wait={hold_s}",
+                    body,
                     hold_s=hold_s,
                     tick=functools.partial(self.progress, seen, deadline),
                 )
-                found = verdict_in(answer)
+                found = read(answer)
                 if found is not None:
                     return found
                 wanted = answer.retry_after or 0.0
@@ -1118,6 +1142,8 @@ class Client:
 
     @staticmethod
     def counted(seen: Json) -> str:
+        if "percent" in seen:
+            return f"the step to {clean(seen.get('percent'), 10)} % is measured"
         samples = part(seen, "samples")
         if seen.get("state") == "running":
             return "not finished yet: the window begins with finish"
@@ -1140,6 +1166,38 @@ class Client:
     def do_wait(self) -> int:
         deployment = self.find()
         return self.skipped() if deployment == NOTHING else self.wait(deployment)
+
+    # step
+
+    def do_step(self) -> int:
+        """Begin a step of the rollout, or ask for it again; with --wait return the exit code of its verdict."""
+        deployment = self.find()
+        if deployment == NOTHING:
+            return self.skipped()
+        path = f"/deployments/{deployment}/step"
+        body: Json = {"percent": self.options.percent}
+        if self.options.seconds is not None:
+            body["seconds"] = self.options.seconds
+        page = self.server.page(deployment)
+        if not self.options.wait:
+            answer = ask(self.server, path, self.options.retry_for, body, read=begun_in)
+            self.screen.note(f"step to {self.options.percent} %: {clean(answer.get('next'))}")
+            self.screen.json(answer, PASSED)
+            return PASSED
+        try:
+            answer = self.gate(path, body, read=step_in)
+        except Stopped:
+            self.screen.note(f"the verdict of the step is still to come: {page}")
+            raise
+        code = exit_code(answer, self.options.fail_on)
+        if answer.get("next") == "rollback" and self.options.fail_on != "never":
+            code = ROLLBACK
+        self.screen.note(f"step to {self.options.percent} %: {clean(answer.get('next'))}")
+        show_verdict(self.screen, answer, page)
+        values = {name: clean(answer.get(name), 60) for name in ("verdict", "next", "confidence")}
+        keep(self.build.system, {"deployment_id": deployment, **values, "exit_code": str(code)}, self.options.dotenv)
+        self.screen.json(answer, code)
+        return code
 
     # run
 
@@ -1408,6 +1466,7 @@ def parser() -> argparse.ArgumentParser:
         ("--build-url", "build_url", "URL", "page of this run; by default as the CI system says"),
         ("--version", "version", "TEXT", "what is deployed, such as 1.4.2"),
         ("--endpoint", "metrics_endpoint", "URL", "metrics endpoint, if the environment has none"),
+        ("--control", "control", "URL|LABELS", "the old version that runs beside the new one"),
     ):
         deploy.add_argument(option, dest=name, metavar=value, help=text)
     deploy.add_argument(
@@ -1423,6 +1482,8 @@ def parser() -> argparse.ArgumentParser:
     deploy.add_argument("--policy", metavar="FILE", help="a seqpulse.toml")
     deploy.add_argument("--force", action="store_true", help="supersede a running deployment; pass a freeze (--reason)")
     deploy.add_argument("--reason", help="why --force; it is recorded")
+    green = Parser(add_help=False)
+    green.add_argument("--green", metavar="URL", help="blue/green: where this deployment is measured")
     gate = Parser(add_help=False)
     gate.add_argument(
         "--fail-on",
@@ -1442,12 +1503,16 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"seqpulse {VERSION}", help="print the version")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands.add_parser("trigger", parents=[common, deploy], help="a deployment begins")
-    finish = commands.add_parser("finish", parents=[common, one], help="it is complete")
+    finish = commands.add_parser("finish", parents=[common, one, green], help="it is complete")
     finish.add_argument("result", nargs="?", metavar="RESULT", help="success, failed, cancelled or your CI's word")
     commands.add_parser("wait", parents=[common, gate, one], help="wait for the verdict")
+    step = commands.add_parser("step", parents=[common, gate, one], help="so much traffic goes to the new version now")
+    step.add_argument("--percent", type=int, required=True, metavar="N", help="of the traffic, 1 to 100; it rises")
+    step.add_argument("--seconds", type=seconds, metavar="SECONDS", help="how long it is measured")
+    step.add_argument("--wait", action="store_true", help="for its verdict; the exit code says whether to go on")
     run = commands.add_parser(
         "run",
-        parents=[common, deploy, gate],
+        parents=[common, deploy, green, gate],
         help="all of it around a command",
         usage="seqpulse run [options] -- COMMAND",
     )

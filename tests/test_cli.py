@@ -174,3 +174,24 @@ def test_what_the_server_refuses_ends_with_3_in_its_words(site: dict[str, str], 
     assert wrong.returncode == 3
     assert "API key" in wrong.stderr
     assert "sp_wrong-key" not in wrong.stderr
+
+
+def test_a_stepwise_rollout_beside_a_control_group(
+    installation: Installation, site: dict[str, str], tmp_path: Path
+) -> None:
+    [(endpoint,)] = installation.rows("SELECT DISTINCT metrics_endpoint FROM projects_environment")
+    with installation.late_expiry():
+        assert client(tmp_path, "trigger", "--control", endpoint, **site).returncode == 0
+        begun = client(tmp_path, "step", "--percent", "25", "--seconds", "2", "--json", **site)
+        assert (begun.returncode, json.loads(begun.stdout)["next"]) == (0, "wait")
+        judged = client(tmp_path, "step", "--percent", "25", "--wait", **site)
+        assert judged.returncode == 0, judged.stderr
+        assert "step to 25 %: continue" in judged.stderr
+        assert "SeqPulse:" in judged.stdout
+        refused = client(tmp_path, "step", "--percent", "5", **site)
+        assert refused.returncode == 3
+        assert "has to rise" in refused.stderr
+        done = client(tmp_path, "finish", "success", "--green", endpoint, **site)
+    assert "is measured at" in done.stderr
+    groups = installation.rows('SELECT phase, "group" FROM metric_samples WHERE phase = %s GROUP BY 1, 2', "step")
+    assert sorted(group for _, group in groups) == ["control", "treatment"]
