@@ -25,6 +25,7 @@ from dashboard.projects import environment_settings, secrets, settings
 from dashboard.projects import views as projects
 from dashboard.public import links
 from dashboard.public import views as public
+from dashboard.sources import views as sources
 from dashboard.status import views as status
 from dashboard.teams import freezes, joining
 from dashboard.teams import views as teams
@@ -108,6 +109,10 @@ urlpatterns = [
     *route(f"{ENVIRONMENT}settings/settle/", environment_settings.settle, "environment-settle"),
     *route(f"{ENVIRONMENT}settings/signing/", secrets.signing, "environment-signing"),
     *route(f"{ENVIRONMENT}settings/delete/", environment_settings.delete, "environment-delete"),
+    *route(f"{ENVIRONMENT}sources/new/", sources.choose, "source-choose"),
+    *route(f"{ENVIRONMENT}sources/new/<str:source_kind_name>/", sources.new, "source-new"),
+    *route(f"{ENVIRONMENT}sources/<int:source_id>/", sources.source, "source"),
+    *route(f"{ENVIRONMENT}sources/<int:source_id>/arrange/", sources.arrange, "source-arrange"),
     *route(ENVIRONMENT, environments.environment, "environment"),
     *route(f"{ENVIRONMENT}live/", environments.environment, "environment-live", live=True),
     *route(f"{ENVIRONMENT}events/", events.environment, "environment-events"),

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
 from explain.errors import ExplainedError
@@ -96,12 +97,22 @@ def reveal(source: Source) -> dict[str, Any]:
     return found
 
 
+def readable(source: Source) -> dict[str, Any] | None:
+    """Return the stored configuration, None where no key opens it."""
+    try:
+        return reveal(source)
+    except ImproperlyConfigured:
+        return None
+
+
 def with_kept_secrets(kind: SourceKind[Any], source: Source | None, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return given values with the stored secrets of those that are left out.
 
     Raises: InvalidConfig where they would be sent to another origin: who changes it may not be who knows them.
     """
-    stored = {} if source is None else reveal(source)
+    stored = {} if source is None else readable(source)
+    if stored is None:
+        raise InvalidConfig({"config": Fact("unreadable_secret")})
     data = kind.with_nested_secrets(stored, data)
     kept = {name: value for name, value in stored.items() if name in secret_fields(kind) and name not in data}
     if kept and not origins(kind, data) <= origins(kind, stored):

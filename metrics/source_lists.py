@@ -15,7 +15,7 @@ from metrics.configuring import (
     lock_environment,
     note_kinds,
     origins,
-    reveal,
+    readable,
     secret_fields,
     secrets_in,
     stored_form,
@@ -39,14 +39,16 @@ class Given:
 
 def as_listed(source: Source) -> dict[str, Any]:
     """Return a source as answers of the API show it: its kind and settings, without secrets, and how it does."""
-    kind, config = kind_named(source.kind), reveal(source)
+    kind, known = kind_named(source.kind), readable(source)
+    config = known or {}
+    failure = Fact.from_json(source.failure) if source.failure else None
     return {
         "kind": source.kind,
         "config": without_secrets(kind, config),
         "secrets": secrets_in(kind, config),
         "answered_at": source.answered_at,
         "failed_at": source.failed_at if source.failure else None,
-        "failure": Fact.from_json(source.failure) if source.failure else None,
+        "failure": failure if known is not None else Fact("unreadable_secret"),
     }
 
 
@@ -107,7 +109,7 @@ TOLD = ("secrets", "answered_at", "failed_at", "failure")
 def _same(kind: SourceKind[Any], config: Mapping[str, Any], stored: Sequence[Source]) -> Source | None:
     """Return the stored source whose secrets this one may keep: the same settings first, then the same origins."""
     rows = [row for row in stored if row.kind == kind.name]
-    known = {row.pk: reveal(row) for row in rows}
+    known = {row.pk: readable(row) or {} for row in rows}
     alike = [row for row in rows if origins(kind, config) <= origins(kind, known[row.pk])]
     secret = secret_fields(kind)
 
@@ -131,7 +133,7 @@ def _check_signed(
     """Raise InvalidConfig for the address of an endpoint that would get signed requests and no person configured."""
     if kind.control != "endpoint" or not environment.hmac_secret.open():
         return
-    known = set().union(*(origins(kind, reveal(row)) for row in stored if row.kind == kind.name))
+    known = set().union(*(origins(kind, readable(row) or {}) for row in stored if row.kind == kind.name))
     addresses = [url for name in ("url", "targets") for url in _list(config.get(name))]
     if any(not is_configured(url, environment) and not origins(kind, {"url": url}) <= known for url in addresses):
         raise InvalidConfig({"url": Fact("config.signed_elsewhere")})
@@ -200,6 +202,6 @@ def try_list(environment: Environment, data: Any) -> list[tuple[str, Trial]]:
 def stored_list(environment: Environment) -> list[dict[str, Any]]:
     """Return the stored sources as a list that read_list takes, without secrets: it keeps them."""
     return [
-        {"kind": row.kind, "config": without_secrets(kind_named(row.kind), reveal(row))}
+        {"kind": row.kind, "config": without_secrets(kind_named(row.kind), readable(row) or {})}
         for row in environment.sources.all()
     ]

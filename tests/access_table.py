@@ -83,6 +83,10 @@ POST     dashboard:steps-dismiss      user     302
 POST     dashboard:feedback           member   302  with feedback-mark=right
 POST     dashboard:rollback-approve   member   302
 POST     dashboard:acknowledge        member   302  with ack-what=on_it
+GET      dashboard:source-choose      admin    200
+GET,POST dashboard:source-new         admin    200
+GET,POST dashboard:source             admin    200
+POST     dashboard:source-arrange     admin    302  with do=up
 GET      dashboard:compare            viewer   200
 GET      dashboard:deployment-download viewer   200
 GET      dashboard:rerun              member   200

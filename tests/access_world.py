@@ -27,6 +27,7 @@ from dashboard.tests.pages import moment
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
 from events.models import Event
+from metrics.configuring import add_source
 from notifications.models import Channel, Delivery
 from notifications.recipients import token_of
 from notifications.tests.factories import make_channel
@@ -72,6 +73,7 @@ IDS: Mapping[str, Callable[[Place], Any]] = {
     "freeze_id": lambda place: place.freeze.pk,
     "deployments/uuid": lambda place: place.deployment.uuid,
     "environment_id": lambda place: place.environment.pk,
+    "source_id": lambda place: place.environment.sources.latest("pk").pk,
     "window_id": lambda place: place.window.pk,
     "team_id": lambda place: place.team.pk,
     "membership_id": lambda place: place.member.pk,
@@ -91,7 +93,7 @@ UNKNOWN: Mapping[type, Any] = {int: 2_000_000_000, UUID: UUID(int=7), str: "spi_
 # What a `uuid` may be of.
 PLACES = ("projects", "channels", "deployments", "slack")
 # Parameters that are not ids of an object.
-FIXED = {"name": "prod", "kind": "webhook", "uidb36": "1", "key": "set-password"}
+FIXED = {"name": "prod", "source_kind_name": "check", "kind": "webhook", "uidb36": "1", "key": "set-password"}
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ def make_place(name: str) -> Place:
     now = timezone.now()
     window = ExcludedWindow.objects.create(environment=environment, starts_at=now, ends_at=now + timedelta(hours=1))
     channel = make_channel(team=team)
+    add_source(environment, "check", {"base_url": "https://shop.example", "steps": [{"url": "/"}]})
     event = Event.objects.create(kind="key_made", severity="info", team_id=team.pk, fanned_out_at=now)
     delivery = Delivery.objects.create(event=event, channel=channel, state="failed", due_at=now, expires_at=now)
     freeze = Freeze.objects.create(team=team, environment=environment, reason="x", lifted_at=now)

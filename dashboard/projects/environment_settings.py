@@ -26,6 +26,7 @@ from dashboard.projects.forms import (
 from dashboard.projects.guarding import warn_of_guard
 from dashboard.projects.probing import report_on
 from dashboard.projects.queries import COUNTED_UP_TO, content_of
+from dashboard.sources.queries import rows_of
 from metrics.deletion import delete_environment
 from metrics.probing import probe as probe_endpoint
 from projects.models import Environment
@@ -149,6 +150,7 @@ def show(request: HttpRequest, environment: Environment, actions: Actions, **for
         "origins_form": OriginsForm(initial={"origins": "\n".join(environment.origins)}),
         "endpoint_form": EndpointForm(environment),
         "units_form": UnitsForm(environment),
+        "sources": rows_of(environment),
         "rotate_form": RotateForm(),
         "end_form": TypedNameForm(environment.name, prefix="end"),
         "seen": fingerprint(environment),

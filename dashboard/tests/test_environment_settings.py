@@ -345,8 +345,8 @@ def test_an_environment_goes_only_by_its_typed_name(browser_of, environment):
 
 
 def test_the_page_takes_the_same_few_queries(browser_of, environment):
-    # Session, user, environment with project and team, role.
-    assert queries_of(browser_of, of(environment)) == 4
+    # Session, user, environment with project and team, role, sources.
+    assert queries_of(browser_of, of(environment)) == 5
 
 
 def test_the_page_names_what_is_in_effect(browser_of, environment):
