@@ -17,6 +17,7 @@ from analysis.judge.quality import assess
 from analysis.judge.statements import Seen, stated
 from analysis.judge.types import (
     CUSTOM,
+    EXPECTATION,
     OK,
     ROLLBACK,
     WARNING,
@@ -256,7 +257,7 @@ def _summary(name: VerdictName, failing: list[Check], quality: Quality, count: i
     if not failing:
         return _nothing_failed(name, doubt, count)
     ordered = sorted(failing, key=lambda check: (check.outcome != "critical", -_strength(check)))
-    found = [check.fact if check.rule == CUSTOM else _short(check) for check in ordered]
+    found = [check.fact if check.rule in (CUSTOM, EXPECTATION) else _short(check) for check in ordered]
     if name == ROLLBACK and conclusive:
         return Fact("fixed.roll_back", {"found": found})
     if name == ROLLBACK:

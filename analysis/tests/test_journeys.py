@@ -96,8 +96,10 @@ def test_the_step_what_is_missing_and_the_counts_are_named() -> None:
     assert sentences(verdict) == ["20 of 20 journeys failed, before 0 of 150", broken]
     assert broken in render(verdict.summary)
     assert verdict.failed_metrics == ("error_rate",)
-    found = hints(verdict, (), (), window_of(5))
-    assert any(broken in render(fact) for hint in found for fact in hint.evidence)
+    [hint, *others] = hints(verdict, (), (), window_of(5))
+    assert (hint.code, hint.severity) == ("journey_broken", "critical")
+    assert [render(fact) for fact in hint.evidence] == [broken]
+    assert not {"high_error_rate", "persistent_breach"} & {other.code for other in others}
     as_before = judged([5] * 30, [5] * 5)
     assert "so that is not its effect" in sentences(as_before)[1]
     assert as_before.health.healthy == "no"

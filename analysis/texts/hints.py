@@ -65,6 +65,22 @@ OTHER_UNIT = HintText(
     ),
 )
 
+JOURNEY_BROKEN = HintText(
+    title=_("{what}"),
+    cause=_(
+        "{found:clauses}. Typical where a page is delivered all the same: an error that is caught and answered as "
+        "a page, a template or script that is missing, data that no longer comes, or a login that has no effect."
+    ),
+    impact=_("Users do not get what they come for. Nothing else may show it: no status, no error rate of servers."),
+    actions=(
+        _("Take the step by hand, as the journey does, and read what the page says instead."),
+        _("Search the logs of the new version for the time of these requests: caught exceptions, failed queries."),
+        _("Compare with the old version what the step needs: migrations, settings, files, feature flags."),
+        _("If the page is meant to be so now, change what the journey expects."),
+    ),
+    last_resort=_("If it is not understood soon, roll back and see whether the journey succeeds again."),
+)
+
 HINTS = {
     "looks_like_other_unit.refused": OTHER_UNIT,
     "looks_like_other_unit.some": OTHER_UNIT,
@@ -656,6 +672,22 @@ HINTS = {
             _("Make sure that the number is meant: an autoscaler, or old instances that were not stopped."),
             _("Compare CPU per instance before calling the new version cheaper."),
             _("If old instances are still running, remove them: they answer with the old version."),
+        ),
+    ),
+    "journey_broken.critical": JOURNEY_BROKEN,
+    "journey_broken.some": JOURNEY_BROKEN,
+    "other_release": HintText(
+        title=_("{what}"),
+        cause=_(
+            "{n} of {asks} answers at the end of the window do not name the release of this deployment: the rollout is "
+            "not over or has failed, instances of the old version are left, or a cache answers."
+        ),
+        impact=_("What was measured is not, or not only, the new version: the verdict may be about the old one."),
+        actions=(
+            _("Look at the state of the rollout: which version do the instances run?"),
+            _("Ask the step by hand, past caches and CDNs, and compare the version that it names."),
+            _("Make sure that trigger names the version as the service does."),
+            _("Deploy again, or wait for the rollout before finish is called."),
         ),
     ),
     "custom_metric.rose": HintText(

@@ -29,7 +29,7 @@ USUAL_DISPERSION, WORTH = 1.3, 2.0
 # What fails so often for as long as it is known is broken, whoever broke it.
 BROKEN = 0.5
 # Of the new release: so many times another one may answer at the end.
-OTHER_RELEASE = 0.1
+OTHER_RELEASE, FEW_OF_OTHER_RELEASE = 0.1, 2.0
 MOST = 100.0
 
 # How often something was not as expected, and how often it was asked for, by sample.
@@ -114,7 +114,8 @@ def _release(evidence: Evidence, one: Expectation) -> Finding | None:
     after = _sum(map(one.counted, evidence.last))
     if not after[0]:
         return None
-    found = _Compared(min(MOST, after[0] / after[1] / OTHER_RELEASE), 0.0, (0.0, 0.0), after)
+    strength = min(MOST, after[0] / after[1] / OTHER_RELEASE, after[0] / min(FEW_OF_OTHER_RELEASE, after[1]))
+    found = _Compared(strength, 0.0, (0.0, 0.0), after)
     return _finding(found, EXPECTATION, "expectation_release", what=_what(one, evidence.last))
 
 

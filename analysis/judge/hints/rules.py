@@ -1,19 +1,33 @@
 """Rules of hints: one function each, or metrics whose checks failed together. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from analysis.judge.hints.base import Findings, Rule, from_checks, hard_limit, when_failed
 from analysis.judge.levels import decimal_of, mean_of
 from analysis.judge.reasons import reasons
 from analysis.judge.statements import UNHEALTHY_AS_BEFORE
-from analysis.judge.types import CUSTOM, METRICS, NOT_SET_UP, ROLLBACK, TOO_GOOD, Check, Hint, Miss, values_of
-from explain.facts import Fact
+from analysis.judge.types import (
+    CUSTOM,
+    EXPECTATION,
+    METRICS,
+    NOT_SET_UP,
+    ROLLBACK,
+    TOO_GOOD,
+    Check,
+    Hint,
+    Miss,
+    values_of,
+)
+from explain.facts import Fact, Param
 
 # Of a persistent breach and of a gain: enough samples, nearly all of them beyond the threshold. No limit of a metric.
 MIN_SAMPLES = 3
 MIN_SHARE = 0.8
 PERSISTENT = ("error_rate", "requests_per_sec", "latency_p95")
+# Expectations of journeys that one hint names.
+MOST_FOUND = 5
 # A gain is reported from a fifth faster, by more than timer noise. No verdict depends on these numbers.
 MIN_DROP = 0.20
 MIN_DROP_MS = 10.0
@@ -141,6 +155,30 @@ def too_good_to_be_true(findings: Findings) -> Hint | None:
         return None
     variant = "answers" if check.metric == "latency_p95" else "work"
     return from_checks(findings, f"too_good_to_be_true.{variant}", (check,))
+
+
+def journey_broken(findings: Findings) -> Hint | None:
+    """Report what journeys expect and do not find, that of the gravest check first."""
+    hint = _of_expectations(findings, "journey_broken.some", release=False)
+    return hint and (replace(hint, text_key="journey_broken.critical") if hint.severity == "critical" else hint)
+
+
+def other_release(findings: Findings) -> Hint | None:
+    """Report that at the end of the window another release than the deployed one answers."""
+    return _of_expectations(findings, "other_release", release=True)
+
+
+def _of_expectations(findings: Findings, text_key: str, *, release: bool) -> Hint | None:
+    checks = [check for check in findings.verdict.checks if check.rule == EXPECTATION and check.failed]
+    checks = [check for check in checks if (check.code == "expectation_release") == release]
+    checks.sort(key=lambda check: (check.outcome != "critical", -(check.margin or 0.0)))
+    if not checks:
+        return None
+    params: dict[str, Param] = {
+        **{name: checks[0].params[name] for name in ("what", "n", "asks", "n_before", "asks_before")},
+        "found": [check.fact for check in checks[:MOST_FOUND]],
+    }
+    return from_checks(findings, text_key, checks[:MOST_FOUND], params=params)
 
 
 def looks_like_scaling(findings: Findings) -> Hint | None:
@@ -381,6 +419,8 @@ RULES: tuple[Rule, ...] = (
     not_set_up,
     service_unreachable,
     too_good_to_be_true,
+    journey_broken,
+    other_release,
     looks_like_scaling,
     instances_changed,
     when_failed("service_degradation", "error_rate", "latency_p95"),
@@ -407,6 +447,8 @@ REPLACES = {
     "service_unreachable.answers": ("missing_data", "poor_data"),
     "not_set_up": ("missing_data", "poor_data"),
     "too_good_to_be_true.answers": ("latency_improved",),
+    "journey_broken.critical": ("persistent_breach", "high_error_rate"),
+    "journey_broken.some": ("high_error_rate",),
     "looks_like_scaling": ("traffic_below_baseline",),
     "service_degradation": ("persistent_breach", "high_error_rate", "high_latency"),
     "partial_outage": ("persistent_breach", "high_error_rate", "traffic_below_baseline"),
