@@ -7,10 +7,11 @@ from typing import Any
 from common.matchers import Matcher, NoMatchers, matchers_of, written
 from explain.facts import Fact
 from outbound.endpoints import origin_of, parse_endpoint
+from projects.guarding import refused_endpoint
 from projects.models import ENDPOINT, Environment
 
-# The kinds of sources that a selector of labels tells which instances to measure.
-SELECTOR_KINDS = ("prometheus",)
+# The kinds of sources that a URL or a selector of labels tells which instances to measure.
+URL_KINDS, SELECTOR_KINDS = (ENDPOINT, "openmetrics"), ("prometheus",)
 FIELDS = ("endpoint", "selector", "treatment")
 # Of a deployment with a control group: its course since then is taken out, so one sample from before would be few.
 PRE_SAMPLES = 3
@@ -120,10 +121,16 @@ def notes_about(control: Control | None, environment: Environment) -> list[Fact]
     if control is None:
         return []
     kinds = environment.source_kinds or [ENDPOINT]
-    by_endpoint = bool(control.endpoint) and ENDPOINT in kinds
-    by_selector = bool(control.selector) and bool({*SELECTOR_KINDS} & {*kinds})
-    if not (by_endpoint or by_selector):
+    by_url = bool(control.endpoint) and takes_urls(environment)
+    if not by_url and not (control.selector and {*SELECTOR_KINDS} & {*kinds}):
         return [Fact("control_not_askable", {"kinds": ", ".join(kinds)})]
-    if by_endpoint and not is_configured(control.endpoint, environment):
-        return [Fact("control_unsigned", {"url": control.endpoint})]
-    return []
+    refused = refused_endpoint(control.endpoint) if by_url else None
+    notes = [] if refused is None else [refused]
+    if by_url and not is_configured(control.endpoint, environment):
+        notes.append(Fact("control_unsigned", {"url": control.endpoint}))
+    return notes
+
+
+def takes_urls(environment: Environment) -> bool:
+    """Return whether calls may name where other instances than usual are measured."""
+    return not environment.source_kinds or bool({*URL_KINDS} & {*environment.source_kinds})

@@ -14,7 +14,7 @@ from django.db.models import F
 
 from deployments.closing import earlier_attempt, supersede, why_closed
 from deployments.commits import same_commit
-from deployments.control import PRE_SAMPLES, PRE_SPACING_S, Control, is_configured, notes_about
+from deployments.control import PRE_SAMPLES, PRE_SPACING_S, Control, is_configured, notes_about, takes_urls
 from deployments.models import Deployment, DeploymentKey, Kind, State
 from deployments.outbox import event_about
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
@@ -463,7 +463,7 @@ def may_be_green(environment: Environment, given: str) -> bool:
 def measure_at(closed: "Closed", green: str) -> list[Fact]:
     """Have the window of a deployment measured at its green endpoint; return notes for the caller."""
     environment = closed.environment
-    if not environment.asks_endpoint:
+    if not takes_urls(environment):
         return [Fact("green_not_askable", {"kinds": ", ".join(environment.source_kinds)})]
     Deployment.objects.filter(pk=closed.deployment_id).update(green=green)
     refused = refused_endpoint(green)

@@ -20,7 +20,10 @@ pytestmark = pytest.mark.django_db
 
 def test_a_slow_database_behind_both_groups_is_shown_and_not_blamed(browser_of, environment, user):
     deployment = make_deployment(
-        environment=environment, state=State.FINISHED, control={"endpoint": "https://old.example/m"}
+        environment=environment,
+        state=State.FINISHED,
+        control={"endpoint": "https://old.example/m"},
+        green="https://green.example/m",
     )
     make_samples(deployment, latency_p95=400.0)
     for number in range(3):
@@ -34,6 +37,7 @@ def test_a_slow_database_behind_both_groups_is_shown_and_not_blamed(browser_of, 
     judge_now(deployment)
     page = browser_of.get(address(deployment))
     shows(page, "without what the control group did at the same time", "8 samples of the control group")
+    shows(page, "Control group https://old.example/m", "Measured at https://green.example/m")
     shows(page, "control group: 410", "Control group: HTTP 503 from https://old.example/m")
     [latency] = [one for one in charts_of(deployment_detail(user, deployment.uuid)) if one.metric == "latency_p95"]
     assert (len(latency.control), len(latency.control_lines)) == (5, 1)
