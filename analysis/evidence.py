@@ -11,12 +11,13 @@ from django.db.models import Exists, OuterRef, Q
 
 from analysis.earlier_days import LONGEST_DEPLOYMENT, Period, load_earlier_days, times_of_day
 from analysis.judge.shares import at_share
-from analysis.judge.types import METRICS, OK, Expectation, Miss, Origin, Sample, Window
+from analysis.judge.types import METRICS, OK, Alert, Expectation, Miss, Origin, Sample, Window
 from analysis.models import DeploymentVerdict, Feedback, Step, VerdictName
 from analysis.recorded import LeftOut
 from deployments.models import Deployment, Kind
 from explain.facts import Fact, NotAFact
 from metrics.measuring import opened
+from metrics.models import Alert as StoredAlert
 from metrics.models import Group, MetricLevel, MetricSample, Phase, Source
 from metrics.sources import EXPECTING_KINDS
 from metrics.sources.base import Expectation as SourceExpectation
@@ -40,6 +41,8 @@ HISTORY_SAMPLES = 15
 PLACES_OF_STEP = 100
 # Within it samples have become levels, also where pollers were away for hours.
 LEVELS_LAG = timedelta(days=1)
+# Alerts of one window; the earliest.
+MOST_ALERTS = 50
 # A failed collection with the first lines of what the endpoint answered (metrics/texts.py).
 FAILED_AND_ANSWERED = "failed_and_answered"
 
@@ -81,6 +84,7 @@ def load_evidence(
     neighbours = load_neighbours(involved)
     left_out = load_left_out(involved, neighbours)
     expectations = load_expectations(deployments)
+    alerts = load_alerts(deployments)
     found = {}
     for deployment in deployments:
         samples = own.get(deployment.pk, [])
@@ -108,6 +112,7 @@ def load_evidence(
                 has_control=deployment.control is not None,
                 control_problem=problem_of_control(deployment),
                 expectations=tuple(expectations.get(deployment.environment_id, ())),
+                alerts=alerts_of(deployment, alerts.get(deployment.environment_id, ()), now),
             ),
             policy=policy or policy_of(deployment),
             policy_number=deployment.policy_version.number if deployment.policy_version else None,
@@ -154,6 +159,36 @@ def load_expectations(deployments: Iterable[Deployment]) -> dict[int, list[Expec
         known = (asdict_of(one) for one in kind.expectations(config))
         found.setdefault(row.environment_id, []).extend(Expectation(**values) for values in known)
     return found
+
+
+def load_alerts(deployments: Sequence[Deployment]) -> dict[int, list[StoredAlert]]:
+    """Return by environment the alerts that may have fired in the windows of these. One query."""
+    since = min((one.started_at for one in deployments), default=None)
+    if since is None:
+        return {}
+    rows = StoredAlert.objects.filter(environment__in={one.environment_id for one in deployments}, seen_at__gte=since)
+    return group(rows.exclude(level="ignored").order_by("starts_at", "pk"), "environment_id")
+
+
+def alerts_of(deployment: Deployment, rows: Iterable[StoredAlert], now: datetime) -> tuple[Alert, ...]:
+    """Return the alerts that fired between trigger and the end of the window, or until now."""
+    begun, until = deployment.started_at, min(observed_until(deployment), now)
+    found = []
+    for row in rows:
+        times = [(datetime.fromisoformat(start), _moment(end)) for start, end in row.earlier]
+        times.append((row.starts_at, row.ends_at))
+        inside = [(start, end) for start, end in times if start <= until and (end is None or end >= begun)]
+        if not inside:
+            continue
+        before = any(start < begun and (end is None or end > begun - BASELINE_SPAN) for start, end in times)
+        start, end = inside[-1]
+        ended = end if end is not None and end <= until else None
+        found.append(Alert(row.name, row.severity, row.level == "critical", start, ended, before))
+    return tuple(found[:MOST_ALERTS])
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def asdict_of(expectation: SourceExpectation) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from django.utils.dateparse import parse_datetime
 
 from analysis.judge.types import (
     LEVELS,
+    Alert,
     Basis,
     Check,
     EarlierDay,
@@ -66,6 +67,7 @@ class JudgedOn:
     control_samples: int = 0
     has_control: bool = False
     expectations: tuple[Expectation, ...] = ()
+    alerts: tuple[Alert, ...] = ()
 
 
 # Of these, the values that are stored as they are.
@@ -163,6 +165,16 @@ def expectation_json(expectation: Expectation) -> dict[str, Any]:
 
 def read_expectation(stored: Mapping[str, Any]) -> Expectation:
     return Expectation(**{**stored, "earlier": tuple(stored["earlier"]), "fact": Fact.from_json(stored["fact"])})
+
+
+def alert_json(alert: Alert) -> dict[str, Any]:
+    ended = alert.ended_at and alert.ended_at.isoformat()
+    return {**asdict(alert), "started_at": alert.started_at.isoformat(), "ended_at": ended}
+
+
+def read_alert(stored: Mapping[str, Any]) -> Alert:
+    times = {name: _time(stored[name]) for name in ("started_at", "ended_at")}
+    return Alert(**{**stored, **times})
 
 
 def hint_columns(hint: Hint) -> dict[str, Any]:
@@ -297,6 +309,7 @@ def _judged_on(stored: Mapping[str, Any]) -> JudgedOn:
         history_of=tuple(stored.get("history_of", ())),
         earlier_days=tuple(EarlierDay(**day) for day in stored.get("earlier_days", ())),
         expectations=tuple(map(read_expectation, stored.get("expectations", ()))),
+        alerts=tuple(map(read_alert, stored.get("alerts", ()))),
     )
 
 

@@ -147,8 +147,9 @@ def with_expired(evidence: Evidence, recorded: JudgedOn) -> Evidence:
     earlier = tuple(days[number] for number in sorted(days)[:DAYS_USED])
     answered = window.endpoint_answered_before or bool(recorded.endpoint_answered_before)
     window = replace(window, earlier_days=earlier, endpoint_answered_before=answered)
-    # Of journeys that were changed since.
-    return replace(evidence, window=replace(window, expectations=recorded.expectations or window.expectations))
+    # Of journeys that were changed since, and of alerts that are not known any more.
+    expectations, alerts = recorded.expectations or window.expectations, recorded.alerts or window.alerts
+    return replace(evidence, window=replace(window, expectations=expectations, alerts=alerts))
 
 
 def compare(replayed: Iterable[Replayed]) -> Comparison:

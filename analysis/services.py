@@ -18,7 +18,7 @@ from analysis.judge.types import METRICS, Check, Hint, Quality, QualityIssue, Ve
 from analysis.models import DeploymentVerdict, EnvironmentStanding, Feedback
 from analysis.models import Hint as StoredHint
 from analysis.outbox import Stance, emit_revised, emit_verdicts, refresh_messages
-from analysis.recorded import expectation_json, hint_columns, left_out_json, verdict_json
+from analysis.recorded import alert_json, expectation_json, hint_columns, left_out_json, verdict_json
 from deployments.models import Deployment, State
 from explain.facts import Fact
 from projects.policy import policy_from_dict
@@ -228,6 +228,7 @@ def evidence_json(evidence: Evidence) -> dict[str, Any]:
         "bad_predecessor": window.bad_predecessor,
         "endpoint_answered_before": window.endpoint_answered_before,
         "expectations": [expectation_json(one) for one in window.expectations],
+        "alerts": [alert_json(one) for one in window.alerts],
         "control_samples": len(window.control_before) + len(window.control_after),
         "has_control": window.has_control,
     }

@@ -6,7 +6,7 @@ from django.db import connection
 
 from common.arrays import array
 from explain.facts import Fact
-from metrics import baseline, deletion, filling, levels, partitions, pushed, retention
+from metrics import alerting, baseline, deletion, filling, levels, partitions, pushed, retention
 from metrics.collecting import ENDPOINT_COLUMNS, NAMED, collect_for, endpoint_of_row, with_named
 from metrics.counting import count_lost
 from metrics.outages import note_failures
@@ -15,7 +15,7 @@ from metrics.storing import store_samples
 from scheduler.queue import NewJob, cancel, enqueue, wake_when_done
 from scheduler.registry import Ended, Job, JobError, RunEnded, job_kind
 
-__all__ = ["baseline", "deletion", "filling", "levels", "partitions", "pushed", "retention"]
+__all__ = ["alerting", "baseline", "deletion", "filling", "levels", "partitions", "pushed", "retention"]
 
 COLLECTIONS = ("pre_collect", "post_collect")
 # One sample alone brings no verdict (analysis/judge/adaptive/early.py).

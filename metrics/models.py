@@ -266,3 +266,44 @@ class PushedSample(models.Model):
 
     def __str__(self) -> str:
         return f"{self.instance} of environment {self.environment_id} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class AlertToken(models.Model):
+    """The token at which a source of kind `alerts` takes them; stored as its digest only."""
+
+    source = models.OneToOneField(Source, on_delete=models.CASCADE, related_name="alert_token", primary_key=True)
+    digest = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "alert_tokens"
+
+    def __str__(self) -> str:
+        return f"token of source {self.source_id}"
+
+
+class Alert(models.Model):
+    """An alert of an environment: since when it fires, and until when; ends_at: None while it does.
+
+    level: critical, warning or ignored (metrics/sources/alerts.py). earlier: start and end of the times that it fired
+    before, oldest first. All times are at most those of their receipt.
+    """
+
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="alerts")
+    fingerprint = models.CharField(max_length=64)
+    name = models.CharField(max_length=200)
+    severity = models.CharField(max_length=40, blank=True)
+    level = models.CharField(max_length=10)
+    labels = models.JSONField(default=dict)
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField(null=True)
+    earlier = models.JSONField(default=list)
+    first_seen_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "alerts"
+        constraints = [models.UniqueConstraint(fields=["environment", "fingerprint"], name="one_alert_per_fingerprint")]
+
+    def __str__(self) -> str:
+        return f"{self.name} in environment {self.environment_id}"

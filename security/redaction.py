@@ -10,10 +10,11 @@ MASK = "[redacted]"
 SECRET_NAMES = re.compile(
     r"secret|password|passwd|token|api_?-?key|authorization|cookie|signature|private", re.IGNORECASE
 )
-# By form: our API keys, HMAC secrets, tokens of invitations and of public links, and credentials inside a URL.
+# By form: our API keys, HMAC secrets, tokens of invitations, of public links and for alerts,
+# and credentials inside a URL.
 # After %20 or \n (a quoted URL, a repr) there is no word boundary, so \b cannot be used.
 SECRET_VALUES = re.compile(
-    r"(?:\b|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=\\x[0-9a-f]{2}))(sp_|sphs_|spi_|spl_)[A-Za-z0-9_-]{6,}"
+    r"(?:\b|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv])|(?<=\\x[0-9a-f]{2}))(sp_|sphs_|spi_|spl_|spal_)[A-Za-z0-9_-]{6,}"
 )
 # Keys in mail links of django-allauth: they allow to set a password or to confirm an address.
 MAILED_KEYS = re.compile(
@@ -26,7 +27,7 @@ HARMLESS_NAMES = frozenset({"api_key_prefix", "idempotency_key", "api_key_id"})
 
 
 # Whatever the patterns above mask contains one of these; most texts of log lines do not.
-SUSPICIOUS = re.compile(r"sp_|sphs_|spi_|spl_|password|confirm-email|://", re.IGNORECASE)
+SUSPICIOUS = re.compile(r"sp_|sphs_|spi_|spl_|spal_|password|confirm-email|://", re.IGNORECASE)
 
 
 @lru_cache(1000)

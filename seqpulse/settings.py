@@ -58,6 +58,7 @@ SEQPULSE_RATES = {
     "ds-metrics": ENVIRONMENT.rate("SEQPULSE_RATE_DS_METRICS", "10/m"),
     "deployments": ENVIRONMENT.rate("SEQPULSE_RATE_DEPLOYMENTS", "100/m"),
     "samples": ENVIRONMENT.rate("SEQPULSE_RATE_SAMPLES", "1200/m"),
+    "alerts": ENVIRONMENT.rate("SEQPULSE_RATE_ALERTS", "600/m"),
     "api": ENVIRONMENT.rate("SEQPULSE_RATE_API", "1000/h"),
     "dashboard": ENVIRONMENT.rate("SEQPULSE_RATE_DASHBOARD", "1000/m"),
     "probe": ENVIRONMENT.rate("SEQPULSE_RATE_PROBE", "10/m"),

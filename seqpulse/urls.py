@@ -19,6 +19,7 @@ from analysis.gate import ConfirmPromotionView, ConfirmRolloutView, GateView, Ro
 from analysis.steps_api import StepView
 from dashboard.accounts import views as accounts
 from deployments.api import FinishView, TriggerView
+from metrics.alert_api import AlertsView
 from metrics.api import DeploymentMetricsView
 from metrics.push_api import SamplesView
 from metrics.source_api import SourcesTestView, SourcesView
@@ -123,6 +124,7 @@ urlpatterns = [
     re_path(r"^health/live/?$", csrf_exempt(LiveView.as_view()), name="health-live"),
     re_path(r"^db-check/?$", csrf_exempt(DatabaseView.as_view()), name="db-check"),
     re_path(r"^metrics/?$", csrf_exempt(MetricsView.as_view()), name="metrics"),
+    path("alerts/<str:token>", csrf_exempt(AlertsView.as_view()), name="alerts"),
     path("integrations/slack/<uuid:uuid>/actions", csrf_exempt(SlackActionsView.as_view()), name="slack-actions"),
     path("admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),
     path("admin/", admin.site.urls),

@@ -64,6 +64,9 @@ GET      metrics                      everyone 401
 # its caller is known by Slack's signature (notifications/tests/test_slack_actions.py)
 POST     slack-actions                everyone 404
 
+# its callers are known by the token in the address (metrics/tests/test_alerts.py)
+POST     alerts                       everyone 404
+
 # pages
 GET,POST dashboard:home               everyone 302
 GET      dashboard:favicon            everyone 302

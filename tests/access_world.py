@@ -83,6 +83,7 @@ IDS: Mapping[str, Callable[[Place], Any]] = {
     "public/token": lambda place: place.links["page"],
     "link_id": lambda place: place.project.public_links.latest("pk").pk,
     "mail/token": lambda place: token_of(place.team.pk, "0" * 64),
+    "alerts/token": lambda place: "spal_unknown",
     "token": lambda place: place.token,
     "key_id": lambda place: place.environment.project.api_keys.usable().latest("pk").pk,
     # Belongs to a user, not to a team: none of the callers has it.

@@ -7,6 +7,7 @@ number per row of another table, what operators or the code make, or the history
 SHRUNK = {
     "accounts_invitation": "housekeeping",
     "accounts_user": "housekeeping",
+    "alerts": "prune_alerts",
     "django_admin_log": "housekeeping",
     "django_session": "housekeeping",
     "events": "prune_events",
@@ -52,6 +53,7 @@ BOUNDED = {
     "projects_project": "made by people, 60 an hour and user at most (limit `making`)",
     "projects_environment": "made by people, 60 an hour and user at most (limit `making`)",
     "projects_apikey": "made by people, 60 an hour and user at most (limit `making`)",
+    "alert_tokens": "one per source",
     "metric_sources": "made by people, ten an environment at most (MOST_SOURCES); deleted with their environment",
     "source_states": "one per source and group of instances, of some ten thousand bytes; deleted with its source",
     "projects_excludedwindow": "made by people, one at a time",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from statistics import median_low
 
+from analysis.judge.adaptive.alerts import alert_checks
 from analysis.judge.adaptive.custom import custom_checks
 from analysis.judge.adaptive.journeys import expectation_checks
 from analysis.judge.levels import decimal_of, mean_of
@@ -60,6 +61,7 @@ def judge_fixed(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPoli
         *(_check_limit(metric, pre, post, policy) for metric in LIMITED_METRICS),
         *custom_checks(pre, post, policy, window),
         *expectation_checks(pre, post, policy, window),
+        *alert_checks(window, post),
     )
     failing = [check for check in checks if check.failed]
     comparable = bool(pre) and bool(post)

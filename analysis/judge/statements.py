@@ -14,6 +14,7 @@ from datetime import datetime
 from analysis.judge.levels import mean_of
 from analysis.judge.reasons import SERVICE_DOWN, distinct_reasons
 from analysis.judge.types import (
+    ALERTS,
     ASSUMED_REQUESTS,
     METRICS,
     OK,
@@ -237,6 +238,7 @@ def _health(verdict: Verdict, seen: Seen, *, exercised: bool) -> Health:
     named = {reason.params["metric"] for reason in reasons}
     critical = (check for check in verdict.checks if check.outcome == "critical" and check.metric not in named)
     reasons += [check.fact for check in critical if _still_there(check, seen.end)]
+    reasons += [one.fact for one in verdict.checks if one.rule == ALERTS and one.code == "alerts_before"]
     if reasons:
         return Health("no", tuple(reasons))
     # Answers that cost nothing may be refusals, which are not counted as errors.

@@ -130,6 +130,21 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class Alert:
+    """An alert of somebody else about the service, which fired in the window.
+
+    ended_at: None while it fires; before: whether it fired before the deployment as well.
+    """
+
+    name: str
+    severity: str
+    critical: bool
+    started_at: datetime
+    ended_at: datetime | None = None
+    before: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """The planned observation, to judge how complete the evidence is.
 
@@ -140,7 +155,7 @@ class Window:
     judged bad. endpoint_answered_before: whether the environment's endpoint ever answered before this deployment.
     control_before, control_after: samples of the control group, which kept the old version, oldest first; has_control:
     whether the deployment named one; control_problem: why it gave less than it could.
-    expectations: what journeys expect of the service.
+    expectations: what journeys expect of the service. alerts: those that fired since the deployment began.
     """
 
     expected: int = 5
@@ -159,6 +174,7 @@ class Window:
     has_control: bool = False
     control_problem: Fact | None = None
     expectations: tuple[Expectation, ...] = ()
+    alerts: tuple[Alert, ...] = ()
 
     @property
     def counts(self) -> tuple[str, ...]:
@@ -183,6 +199,8 @@ TOO_GOOD: Final = "too_good"
 JOURNEYS: Final = "failed_journeys"
 EXPECTATION: Final = "expectation"
 
+# The rule of a check of alerts that others sent. No metric has a level.
+ALERTS: Final = "alerts"
 # The rule of checks of custom metrics.
 CUSTOM: Final = "custom_metric"
 

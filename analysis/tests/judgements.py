@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.judge import judge, judge_early
 from analysis.judge.hints import hints
-from analysis.judge.types import METRICS, Check, EarlierDay, Expectation, Hint, Miss, Sample, Verdict, Window
+from analysis.judge.types import METRICS, Alert, Check, EarlierDay, Expectation, Hint, Miss, Sample, Verdict, Window
 from analysis.tests import adaptive_samples
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
 from analysis.texts.metrics import REASONS
@@ -83,6 +83,7 @@ def judgements_of_samples(step: int = 1) -> Iterator[tuple[Verdict, list[Hint]]]
                 yield verdict, hints(verdict, pre, post, window)
     yield from of_custom_metrics()
     yield from of_journeys()
+    yield from with_alerts()
 
 
 def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
@@ -236,6 +237,17 @@ def of_journeys() -> Iterator[tuple[Verdict, list[Hint]]]:
         window = replace(make_window(), expectations=expected)
         verdict = judge(pre, post, policy_from_dict({"kind": kind}), window)
         yield verdict, hints(verdict, pre, post, window)
+
+
+def with_alerts() -> Iterator[tuple[Verdict, list[Hint]]]:
+    """Verdicts with alerts of others: that fire since the deployment, fired and ended, and fired before."""
+    pre, post, window = make_pre(15), make_post(5), make_window()
+    one, over = Alert("Checkout", "page", True, FINISH), FINISH + timedelta(minutes=2)
+    for alert in (one, replace(one, critical=False, severity=""), replace(one, ended_at=over)):
+        for before in (False, True):
+            changed = replace(window, alerts=(replace(alert, before=before),))
+            verdict = judge(pre, post, policy_from_dict({}), changed)
+            yield verdict, hints(verdict, pre, post, changed)
 
 
 def by_another_judge() -> Iterator[tuple[Verdict, list[Hint]]]:

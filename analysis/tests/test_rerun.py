@@ -95,8 +95,8 @@ def test_looking_writes_nothing(environment, django_assert_num_queries):
     lenient(environment)
     before = DeploymentVerdict.objects.values().get(), list(Hint.objects.values())
     deployment = fresh(deployment)
-    # Open jobs, samples, lost jobs, baseline, other deployments, excluded windows, history.
-    with django_assert_num_queries(8):
+    # Open jobs, samples, lost jobs, baseline, other deployments, excluded windows, alerts, history.
+    with django_assert_num_queries(9):
         again = preview_rerun(deployment)
     assert (again.is_news, again.judgement.verdict.verdict) == (True, "ok")
     assert (DeploymentVerdict.objects.values().get(), list(Hint.objects.values())) == before

@@ -126,6 +126,16 @@ HINTS = {
             _("If it asks for credentials, compare the signing secret with the service's."),
         ),
     ),
+    "alerts_fire": HintText(
+        title=_("Alerts fire since the deployment: {alerts:and}"),
+        cause=_("Your own alerting found what was well before. It may know more of the service than samples do."),
+        impact=_("What the alert says: it may concern what is not measured here."),
+        actions=(
+            _("Open the alert, and look whether what it is about changed with the deployment."),
+            _("If it fires with every deployment, let it wait longer, or list its severity as ignored in the source."),
+        ),
+        last_resort=_("If the alert is about users and lasts, roll back."),
+    ),
     "too_good_to_be_true.answers": HintText(
         title=_("Too good to be true: p95 {observed:latency_p95}, before {baseline:latency_p95}"),
         cause=_(

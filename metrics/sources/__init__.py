@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from metrics.sources.alerts import AlertsKind
 from metrics.sources.base import SourceKind
 from metrics.sources.check import CheckKind
 from metrics.sources.endpoint import EndpointKind
@@ -15,6 +16,7 @@ SOURCE_KINDS: tuple[SourceKind[Any], ...] = (
     OpenMetricsKind(),
     CheckKind(),
     PushKind(),
+    AlertsKind(),
 )
 # Those that can answer for the past (projects/models.py names them as well).
 RANGED_KINDS = frozenset(kind.name for kind in SOURCE_KINDS if kind.ranged)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from analysis.judge.adaptive.absolute import hard_limit, judge_first, limited_metrics
+from analysis.judge.adaptive.alerts import judge_alerts
 from analysis.judge.adaptive.combination import Combined, combine, score
 from analysis.judge.adaptive.confidence import confidence
 from analysis.judge.adaptive.control import controlled, unused, with_levels
@@ -149,6 +150,7 @@ def _findings(evidence: Evidence, found: Completeness) -> list[Finding]:
     findings += [judge_custom(evidence, metric) for metric in policy.custom_metrics if evidence.post]
     if (improved := judge_too_good(evidence)) is not None and improved.check.metric in judged:
         findings.append(improved)
+    findings += judge_alerts(evidence.window, evidence.post)
     regressed = any(finding.check.failed for finding in findings)
     missing = judge_missing(evidence, found, regressed=regressed)
     if missing is not None:

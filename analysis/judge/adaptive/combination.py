@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from analysis.judge.adaptive.evidence import Finding
 from analysis.judge.adaptive.knobs import Knobs
-from analysis.judge.types import METRICS, OK, ROLLBACK, UNREACHABLE, WARNING, Check, VerdictName
+from analysis.judge.types import ALERTS, METRICS, OK, ROLLBACK, UNREACHABLE, WARNING, Check, VerdictName
 from explain.facts import Fact
 from projects.policy import AdaptivePolicy
 
@@ -32,8 +32,8 @@ class Combined:
 
 
 def capped(finding: Finding, policy: AdaptivePolicy) -> Finding:
-    """Limit a metric that is not critical to a warning; an endpoint that is down is not a metric."""
-    if policy.may_roll_back(finding.check.metric) or finding.check.rule == UNREACHABLE:
+    """Limit a metric that is not critical to a warning; an endpoint that is down and an alert are none."""
+    if policy.may_roll_back(finding.check.metric) or finding.check.rule in (UNREACHABLE, ALERTS):
         return finding
     check = finding.check
     if check.outcome == "critical":

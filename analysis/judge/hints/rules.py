@@ -9,6 +9,7 @@ from analysis.judge.levels import decimal_of, mean_of
 from analysis.judge.reasons import reasons
 from analysis.judge.statements import UNHEALTHY_AS_BEFORE
 from analysis.judge.types import (
+    ALERTS,
     CUSTOM,
     EXPECTATION,
     METRICS,
@@ -18,6 +19,7 @@ from analysis.judge.types import (
     Check,
     Hint,
     Miss,
+    Severity,
     values_of,
 )
 from explain.facts import Fact, Param
@@ -179,6 +181,15 @@ def _of_expectations(findings: Findings, text_key: str, *, release: bool) -> Hin
         "found": [check.fact for check in checks[:MOST_FOUND]],
     }
     return from_checks(findings, text_key, checks[:MOST_FOUND], params=params)
+
+
+def alerts_fire(findings: Findings) -> Hint | None:
+    """Report alerts of others that began with the deployment."""
+    check = next((one for one in findings.verdict.checks if one.rule == ALERTS and one.failed), None)
+    if check is None:
+        return None
+    severity: Severity = "critical" if check.outcome == "critical" else "warning"
+    return Hint("alerts_fire", severity, 0.9, evidence=(check.fact,), params=dict(check.params))
 
 
 def looks_like_scaling(findings: Findings) -> Hint | None:
@@ -421,6 +432,7 @@ RULES: tuple[Rule, ...] = (
     too_good_to_be_true,
     journey_broken,
     other_release,
+    alerts_fire,
     looks_like_scaling,
     instances_changed,
     when_failed("service_degradation", "error_rate", "latency_p95"),
