@@ -70,8 +70,8 @@ def _unquoted(quoted: str) -> str:
         text = re.sub(r"\\(.)", _unescaped, text)
     if len(text) > LONGEST_VALUE:
         raise NoMatchers(f"A value has {len(text)} characters; at most {LONGEST_VALUE} are possible.")
-    if any(character < " " and character not in "\n\t" for character in text):
-        raise NoMatchers("A value contains control characters.")
+    if any((one < " " and one not in "\n\t") or "\ud800" <= one <= "\udfff" for one in text):
+        raise NoMatchers("A value contains control characters, or half of a surrogate pair.")
     return text
 
 

@@ -57,13 +57,14 @@ class Control:
         for name, text in texts.items():
             if not isinstance(text, str):
                 raise InvalidControl("This has to be a text.", name)
-        if not (texts["endpoint"].strip() or texts["selector"].strip()):
-            raise InvalidControl('Say where the old version is measured: {"endpoint": URL} or {"selector": LABELS}.')
-        return cls(
+        control = cls(
             _checked(texts["endpoint"].strip()),
             _matchers(texts["selector"], "selector"),
             _matchers(texts["treatment"], "treatment"),
         )
+        if not (control.endpoint or control.selector):
+            raise InvalidControl('Say where the old version is measured: {"endpoint": URL} or {"selector": LABELS}.')
+        return control
 
     @classmethod
     def from_json(cls, stored: Mapping[str, str]) -> "Control":

@@ -111,7 +111,7 @@ class ControlField(Optional):
         try:
             return Control.parse(data)
         except InvalidControl as error:
-            raise serializers.ValidationError({error.field: [str(error)]} if error.field else str(error)) from None
+            raise serializers.ValidationError(f"{error.field}: {error}" if error.field else str(error)) from None
 
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "object", "additionalProperties": True}]})

@@ -181,6 +181,8 @@ TRIGGERS = [
     usual("a control group elsewhere that a person configured", {**PROD, "control": OTHER}, lambda w: trust(w, OTHER)),
     usual("no control group", {**PROD, "control": " "}),
     Case("a control group that is none", {**PROD, "control": "old.example"}, status=400),
+    Case("a control group without labels", {**PROD, "control": "{}"}, status=400),
+    Case("half of a surrogate pair in labels", b'{"env": "prod", "control": "a=\'\\ud800\'"}', status=400),
     Case("a control group that breaks out", {**PROD, "control": {"selector": 'a="b"} or {x="y"'}}, status=400),
     Case("the same key again", {**PROD, "idempotency_key": "run-1"}, run),
     Case("the same key after its end", {**PROD, "idempotency_key": "run-1"}, lambda w: w.pipeline.finish(run(w))),
