@@ -20,11 +20,12 @@ from analysis.models import DeploymentVerdict
 from deployments.models import Deployment
 from deployments.outbox import event_about
 from events.outbox import NewEvent, emit
+from metrics.configuring import add_source, kind_named, reveal, without_secrets
 from notifications.models import Channel
 from notifications.rollbacks.policies import send_test, set_policy
 from notifications.services import disable_channel
 from notifications.tests.receivers import Receiver, receiving
-from projects.models import Project
+from projects.models import Environment, Project
 from projects.public_links import make_link
 from projects.services import issue_api_key
 from tests.processes import Installation, live_installation, wait_for
@@ -131,6 +132,7 @@ def run_everything(site: Installation, marked: dict[str, str], receiver: Receive
     written["key in the address, wrong host"] = wrong_host.text
     written["wrong key"] = site.call("GET", "/deployments", key + "x").text
     written |= refused_signature(site)
+    written |= refused_credentials(site, marked)
     written |= public_links(site, marked)
     roll_back(site, deployment["deployment_id"], marked)
     answered = (
@@ -192,6 +194,29 @@ def refused_signature(site: Installation) -> dict[str, str]:
     [key] = site.projects([{"name": "refused", "endpoint": f"{other}/signed", "signed": True}])
     deployment = site.deploy(key)
     return {"verdict of refused": json.dumps(site.verdict_of(deployment, key))}
+
+
+def refused_credentials(site: Installation, marked: dict[str, str]) -> dict[str, str]:
+    """Run a deployment whose sources are refused, each with credentials of its own."""
+    names = ("header", "password", "token", "query")
+    marked |= {f"source's {name}": f"{name}-{secrets.token_hex(12)}" for name in names}
+    header, password, token, query = (marked[f"source's {name}"] for name in names)
+    url = f"{site.start_endpoint('sphs_another')}/signed"
+    configs: list[tuple[str, dict[str, object]]] = [
+        ("endpoint", {"url": url, "headers": {"X-Key": header}, "username": "us", "password": password}),
+        (
+            "openmetrics",
+            {"targets": [f"{url}?key={query}", f"{url}/2"], "headers": {"Authorization": f"Bearer {token}"}},
+        ),
+    ]
+    [key] = site.projects([{"name": "sources", "signed": True}])
+    with site.here():
+        environment = Environment.objects.get(project__name="sources")
+        for kind, config in configs:
+            source = add_source(environment, kind, config)
+            assert not set(without_secrets(kind_named(kind), reveal(source))) & {"headers", "password"}
+    deployment = site.deploy(key)
+    return {"verdict of sources": json.dumps(site.verdict_of(deployment, key))}
 
 
 def public_links(site: Installation, marked: dict[str, str]) -> dict[str, str]:

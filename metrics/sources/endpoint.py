@@ -103,7 +103,7 @@ async def ask(target: Target, config: EndpointConfig, asking: Asking) -> Metrics
     Question(start, endpoint, ended, now=lambda: asking.now, timeout_s=config.timeout_s)
     answer = await future
     if answer.response.status in REFUSALS and credentials:
-        raise JobError("source_unauthorized", status=answer.response.status, url=target.url, retry=False)
+        raise JobError("source_unauthorized", status=answer.response.status, url=target.shown, retry=False)
     told: list[Fact] = []
 
     def parse(response: Response) -> Metrics:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
@@ -57,8 +58,14 @@ class Target:
 
     @property
     def key(self) -> str:
-        """Return what distinguishes it from other instances, and how people know it."""
-        return f"{self.url} ({self.to})" if self.to else self.url
+        """Return what distinguishes it from other instances; it may be stored, which addresses with secrets may not."""
+        return blake2b(f"{self.url} {self.to}".encode(), digest_size=8).hexdigest()
+
+    @property
+    def shown(self) -> str:
+        """Return how people know it: without the query, which may hold a secret."""
+        url = self.url.partition("?")[0]
+        return f"{url} ({self.to})" if self.to else url
 
 
 async def targets_of(config: InstancesConfig, asking: Asking) -> list[Target]:
@@ -114,7 +121,7 @@ class Asked(Generic[T]):
             raise error if isinstance(error, JobError) else JobError.of(error, retry=retry)
         n, total = len(self.failures), len(self.failures) + len(self.given) + others
         asking.told.append(
-            Fact("instances_silent", {"n": n, "total": total, "instance": target.key, "problem": error.fact})
+            Fact("instances_silent", {"n": n, "total": total, "instance": target.shown, "problem": error.fact})
         )
 
 

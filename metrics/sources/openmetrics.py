@@ -483,9 +483,9 @@ def exposition_of(response: Response, target: Target) -> Exposition:
     status = response.status
     if status != 200:
         if status in (401, 403):
-            raise JobError("source_unauthorized", status=status, url=target.url, retry=False)
+            raise JobError("source_unauthorized", status=status, url=target.shown, retry=False)
         code = "redirect" if 300 <= status < 400 else "http_5xx" if status >= 500 else "http_4xx"
-        raise JobError(code, status=status, url=target.url)
+        raise JobError(code, status=status, url=target.shown)
     content_type = response.content_type.lower()
     if "io.prometheus.client.metricfamily" in content_type:
         raise unread(response, target, Fact("answer_is.protobuf"))
@@ -502,11 +502,11 @@ def exposition_of(response: Response, target: Target) -> Exposition:
 def nothing_known(target: Target, scrape: Scrape) -> JobError:
     names = sorted(scrape.exposition.names)
     shown = ", ".join(name for name in names[:MOST_NAMED])
-    return JobError("no_known_family", url=target.url, n=len(names), names=shown[:LONGEST_NAMES], retry=False)
+    return JobError("no_known_family", url=target.shown, n=len(names), names=shown[:LONGEST_NAMES], retry=False)
 
 
 def unread(response: Response, target: Target, problem: Fact) -> JobError:
-    return JobError("unread_exposition", problem=problem, url=target.url, answered=first_lines(response))
+    return JobError("unread_exposition", problem=problem, url=target.shown, answered=first_lines(response))
 
 
 def instance_of(target: Target, scrape: Scrape, plan: Plan) -> Instance:
@@ -515,7 +515,7 @@ def instance_of(target: Target, scrape: Scrape, plan: Plan) -> Instance:
     try:
         values = {one: gathered(one, scrape.exposition, twice, summed=plan.summed) for one in plan.selections}
     except InvalidExposition as error:
-        raise JobError("unread_exposition", problem=error.fact, url=target.url, retry=False) from None
+        raise JobError("unread_exposition", problem=error.fact, url=target.shown, retry=False) from None
     empty = [one for one in plan.selections if one.name in scrape.exposition.names and not values[one]]
     return Instance(target, scrape.at, values, empty=empty, twice=twice, start=start_of(scrape.exposition))
 
@@ -535,7 +535,7 @@ def usable_of(one: Instance, before: Counters | None, asking: Asking, plan: Plan
         return None
     began_later_s = one.start - before.start if one.start is not None and before.start is not None else 0.0
     if began_later_s < -SAME_START_S:
-        asking.told.append(Fact("exposition_of_others", {"instance": one.target.key}))
+        asking.told.append(Fact("exposition_of_others", {"instance": one.target.shown}))
         return None
     if began_later_s > SAME_START_S:
         # All that it has counted is from after it began.

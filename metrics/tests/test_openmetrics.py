@@ -77,7 +77,9 @@ class Scraper:
             scrapes = {url: Scrape(self.now.timestamp(), read(text.encode())) for url, text in before.items()}
             plan = plan_of(self.config, list(scrapes.values()))
             found = {url: instance_of(Target(url), one, plan) for url, one in scrapes.items()}
-            kept = {url: Counters(self.now.timestamp(), one.counters, one.start) for url, one in found.items()}
+            kept = {
+                Target(url).key: Counters(self.now.timestamp(), one.counters, one.start) for url, one in found.items()
+            }
             self.state.before = Memory(plan.mark, kept).stored()
 
     def after(self, seconds: float, *, since: datetime | None = None) -> Metrics:
