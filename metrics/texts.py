@@ -244,8 +244,8 @@ PAYLOAD = {
     "not_json": _("the answer is not valid JSON: {problem}"),
     "answer_is.empty": _("it is empty"),
     "answer_is.prometheus": _(
-        "this is Prometheus text. Add this address as a source of the kind openmetrics, or serve the five metrics as JSON "
-        "on a path of their own, with the code on the integration page"
+        "this is Prometheus text. Add this address as a source of the kind openmetrics, or serve the five metrics as "
+        "JSON on a path of their own, with the code on the integration page"
     ),
     "answer_is.openmetrics": _(
         "this is OpenMetrics text, as Prometheus reads it. Add this address as a source of the kind openmetrics, or "
