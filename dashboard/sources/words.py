@@ -29,10 +29,12 @@ KINDS: dict[str, Words] = {
     "openmetrics": Words(
         _("Needs a /metrics page of the service, as a Prometheus would scrape it; no Prometheus is needed."),
         _("Gives requests, errors and p95 from two scrapes, cpu and memory."),
+        '# [metrics.checkouts_per_minute]\n# family = "checkouts_total"\n# kind = "rate"\n# scale = 60\n',
     ),
     "endpoint": Words(
         _("Needs an address that answers JSON: five numbers from code of yours, or a health page that is there."),
         _("Gives the metrics that it answers."),
+        '# [fields.latency_p95]\n# path = "$.http.p95"\n# unit = "s"\n',
     ),
     "push": Words(
         _("Needs a service that calls SeqPulse: behind NAT, as functions, as batch jobs."),
@@ -47,6 +49,7 @@ KINDS: dict[str, Words] = {
 LABELS: dict[str, Any] = {
     "url": _("Address"),
     "base_url": _("Address of the service"),
+    "resolve": _("Ask each instance that the name has (A, AAAA or SRV)"),
     "name": _("Name"),
     "headers": _("Headers"),
     "username": _("User name"),

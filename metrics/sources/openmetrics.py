@@ -21,6 +21,7 @@ from itertools import islice
 from time import monotonic
 from typing import Annotated, Literal, Self
 
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -420,7 +421,9 @@ class Scraping:
         fresh = {one.target.key: one for one in instances if one.before is None}
         if not fresh:
             return list(instances)
-        await asyncio.sleep(self.config.pause_s)
+        # Where samples are seconds apart, as in a demo, the first one is not to take longer than that.
+        pause_s = min(self.config.pause_s, max(settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS / 4, LEAST_S))
+        await asyncio.sleep(pause_s)
         asked = await ask_all([one.target for one in fresh.values()], self.scrape, timeout_s=self.config.timeout_s)
         found = asked.then(lambda target, one: instance_of(target, one, plan))
         settled = [one for one in instances if one.before is not None]
