@@ -15,7 +15,7 @@ from explain.errors import ExplainedError
 from explain.facts import Fact
 from metrics.collecting import endpoint_of
 from metrics.models import Source
-from metrics.payload import Metrics
+from metrics.payload import ERROR_ASKS, Metrics
 from metrics.sources import SOURCE_KINDS, source_kind
 from metrics.sources.base import Asking, InvalidConfig, SourceConfig, SourceKind
 from outbound.addresses import AllowList
@@ -209,6 +209,9 @@ def try_source(environment: Environment, kind: str, data: Any) -> Trial:
         metrics, problem = Metrics(), error.fact
     if problem is None and metrics.empty:
         problem = Fact("nothing_measured")
+    # Counts of what a source expects are for the judge; what was not so is told.
+    counts = {name for one in known.expectations(config) for name in (one.name, one.asked, one.answered)}
+    metrics.custom = {name: value for name, value in metrics.custom.items() if name not in {ERROR_ASKS, *counts}}
     return Trial(metrics, problem, (monotonic() - begun) * 1000, told)
 
 

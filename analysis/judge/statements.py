@@ -16,6 +16,7 @@ from analysis.judge.reasons import SERVICE_DOWN, distinct_reasons
 from analysis.judge.types import (
     ALERTS,
     ASSUMED_REQUESTS,
+    ERROR_ASKS,
     METRICS,
     OK,
     ROLLBACK,
@@ -303,7 +304,10 @@ def _countable(seen: Seen, limit: float) -> bool:
 def _failed(samples: Sequence[Sample], seen: Seen) -> tuple[float, float]:
     """Return the approximate numbers of failed requests and of requests; unweighted where those are not counted."""
     rated = [sample for sample in samples if sample.error_rate is not None]
-    weights = [seen.requests(sample) if seen.counted else ASSUMED_REQUESTS for sample in rated]
+    weights = [
+        sample.custom.get(ERROR_ASKS) or (seen.requests(sample) if seen.counted else ASSUMED_REQUESTS)
+        for sample in rated
+    ]
     failed = (min(1.0, sample.error_rate or 0.0) * weight for sample, weight in zip(rated, weights, strict=True))
     return math.fsum(failed), math.fsum(weights)
 

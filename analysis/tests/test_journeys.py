@@ -142,5 +142,10 @@ def test_pages_that_fail_by_chance_as_often_as_before_give_no_alarm() -> None:
     assert alarms <= 4
 
 
+def test_a_journey_that_fails_once_is_no_unhealthy_service() -> None:
+    assert judged([0] * 30, [0, 0, 0, 1, 0]).health.healthy == "yes"
+    assert judged([0] * 30, [5] * 5).health.healthy == "no"
+
+
 def test_expectations_are_read_back_as_they_were_stored() -> None:
     assert [read_expectation(expectation_json(one)) for one in (TEXT, RELEASE)] == [TEXT, RELEASE]

@@ -48,7 +48,8 @@ from scheduler.registry import JobError
 AT_ONCE = 2
 MOST_BYTES = 1024 * 1024
 MOST_REDIRECTS = 5
-# For all journeys of a sample. Right before a deployment they have to end before it changes anything.
+# For all journeys of a sample. Right before a deployment they have to end before it changes anything. Where a person
+# tries a journey and waits, it is taken once.
 DEADLINE_S = 25.0
 DEADLINE_BEFORE_S = 8.0
 # Of what is the only thing to compare with, more is asked.
@@ -94,10 +95,10 @@ async def ask_journey(config: CheckConfig, asking: Asking) -> Metrics:
 
     Raises: JobError, OutboundError, where not one journey could be asked.
     """
-    before = asking.phase == Phase.PRE
-    times = min(MOST_BEFORE, TIMES_BEFORE * config.times) if before else config.times
-    deadline = monotonic() + (DEADLINE_BEFORE_S if before else DEADLINE_S)
-    spread = bool(asking.phase) and not before
+    before, trial = asking.phase == Phase.PRE, not asking.phase
+    times = 1 if trial else min(MOST_BEFORE, TIMES_BEFORE * config.times) if before else config.times
+    deadline = monotonic() + (DEADLINE_BEFORE_S if before or trial else DEADLINE_S)
+    spread = not (before or trial)
     gap_s = min(LONGEST_SPREAD_S, SPREAD_SHARE * settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS) / times if spread else 0.0
     counts, places = Counts(), asyncio.Semaphore(AT_ONCE)
 

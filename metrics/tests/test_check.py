@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from explain.facts import Fact
 from explain.rendering import render
-from metrics.configuring import add_source, change_source, reveal, without_secrets
+from metrics.configuring import add_source, change_source, reveal, try_source, without_secrets
 from metrics.models import Phase
 from metrics.payload import ERROR_ASKS, Metrics
 from metrics.sources import source_kind
@@ -329,6 +329,17 @@ def test_a_host_that_is_not_allowed_is_no_failure_of_the_service(site: Site) -> 
     gone = {"base_url": "http://127.0.0.1:1", "times": 2, "steps": [{"url": "/"}]}
     assert failed(gone) == {"answer"}
     assert ask(gone)[0].error_rate == 1.0
+
+
+@pytest.mark.django_db
+def test_trying_a_journey_takes_it_once_and_says_what_is_not_as_expected(site: Site, settings: Any) -> None:
+    settings.SEQPULSE_OUTBOUND_ALLOW = "127.0.0.0/8"
+    page(site, b"a")
+    made = create_project("shop", environment="prod")
+    trial = try_source(made.environment, "check", {**one_step(site, {"text": "Welcome", "version": {}}), "times": 5})
+    assert (trial.problem, trial.metrics.error_rate, trial.metrics.custom) == (None, 1.0, {})
+    assert [render(fact) for fact in trial.told] == ["GET / answers 200, but \u201cWelcome\u201d is missing"]
+    assert len(site.asked) == 1
 
 
 @pytest.mark.django_db
