@@ -71,9 +71,9 @@ def begin_step(project: Project, uuid: UUID, *, percent: int, seconds: float | N
             raise closed(deployment)
         last = steps[-1] if steps else None
         if last is not None and last.percent >= percent:
-            raise NoStep("step_not_rising", field="percent", percent=percent, last=last.percent)
+            raise NoStep("step_not_rising", field="percent", percent=percent / 100, last=last.percent / 100)
         if last is not None and not last.verdict:
-            cancel([deployment.pk], [STEP_COLLECTION], Fact("step_overtaken", {"percent": percent}))
+            cancel([deployment.pk], [STEP_COLLECTION], Fact("step_overtaken", {"percent": percent / 100}))
             wake_when_done(STEP_ANALYSIS, [deployment.pk], awaited=(STEP_COLLECTION,))
         step = insert(deployment, project, percent, seconds, number=last.number + 1 if last else 1)
     ids = {"deployment_id": str(deployment.uuid), "project_id": str(project.uuid)}

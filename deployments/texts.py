@@ -11,7 +11,7 @@ REFUSALS = {
         "settings, or remove the calls to SeqPulse from this pipeline."
     ),
     "step_not_rising": _(
-        "A step of {last} % came before, so {percent} % is no next step: the percentage has to rise with each."
+        "A step of {last:percent} came before, so {percent:percent} is no next step: the percentage has to rise."
     ),
     "step_after_finish": _("Deployment #{number} is finished: it takes no more steps, and gets its verdict."),
     "frozen": _(
@@ -99,7 +99,7 @@ SHOWN = {
 
 COLLECTIONS = {
     "superseded": _("not collected: another deployment has superseded this one"),
-    "step_overtaken": _("not collected: the step to {percent} % has begun"),
+    "step_overtaken": _("not collected: the step to {percent:percent} has begun"),
     "abandoned": _("not collected: no finish came within {hours:n_hours}"),
 }
 

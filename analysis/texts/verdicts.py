@@ -236,7 +236,7 @@ SUMMARIES: dict[str, str | Plural] = {
     ),
     "compared_with_nothing": _(
         "judged by absolute limits and by changes within the window, because there are no samples from before to "
-        "to compare with"
+        "compare with"
     ),
     "unjudged": _("This deployment could not be judged: {why}. Look at the service yourself."),
     "analysis_ended": _("its analysis ended as {status:job_status}"),
