@@ -23,7 +23,7 @@ from explain.facts import Fact
 from metrics.sources.base import AuthorityPem, Expectation, Secret, SourceConfig, Url, WrongSetting
 from metrics.sources.json_path import LONGEST, parse_path
 from outbound.configured import authorized, check_headers
-from outbound.endpoints import MAX_URL_LENGTH, EndpointError, Origin, origin_of
+from outbound.endpoints import MAX_URL_LENGTH, EndpointError, Origin, origin_of, parse_endpoint
 
 MOST_STEPS = 10
 MOST_EXPECTATIONS = 10
@@ -221,6 +221,8 @@ class CheckConfig(SourceConfig):
     @model_validator(mode="after")
     def possible(self) -> Self:
         self.request_headers  # noqa: B018  (raises)
+        if self.base_url is not None and parse_endpoint(self.base_url).query:
+            raise WrongSetting("config.url_query", field="base_url", example="https://shop.example")
         known: set[str] = set()
         for place, step in enumerate(self.steps):
             at = f"steps.{place}"

@@ -162,6 +162,7 @@ CONFIGURED = {"steps": [{"url": "https://shop.example/"}]}
             None,
             "check.release",
         ),
+        ({"base_url": "https://shop.example/?a=1"}, "base_url", "config.url_query"),
         ({"password": "p\n"}, "username", "basic_character"),
     ],
 )
