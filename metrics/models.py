@@ -307,3 +307,21 @@ class Alert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} in environment {self.environment_id}"
+
+
+class OtlpState(models.Model):
+    """What an exporter of OpenTelemetry counted when it sent last (metrics/otlp.py). at: seconds since 1970."""
+
+    pk = models.CompositePrimaryKey("environment_id", "instance")
+    environment = models.ForeignKey(
+        Environment, on_delete=models.CASCADE, related_name="+", db_constraint=False, db_index=False
+    )
+    instance = models.CharField(max_length=200)
+    at = models.FloatField(db_default=0.0)
+    series = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "otlp_states"
+
+    def __str__(self) -> str:
+        return f"{self.instance} of environment {self.environment_id}"

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import connection
 
 from metrics.levels import LARGEST, fill_levels, slot_of
+from metrics.models import OtlpState
 from metrics.payload import METRICS, Metrics
 from projects.models import Environment
 from scheduler.queue import database_now
@@ -90,6 +91,8 @@ def prune(now: datetime | None = None) -> None:
     with connection.cursor() as cursor:
         while cursor.execute(batch, [now - KEPT]).rowcount == DELETED_AT_ONCE:
             pass
+    # Of instances that are gone, or began anew under another name.
+    OtlpState.objects.filter(at__lt=(now - KEPT).timestamp()).delete()
 
 
 def keep_levels(now: datetime) -> None:

@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from common.database import prepared
 from common.database_state import bookkeeping
 from common.strict_json import InvalidJSON, read_json
-from projects.models import ApiKey, Project, hash_key
+from projects.models import API_KEY_PREFIX, ApiKey, Project, hash_key
 from security.counting import counting
 
 # "Last used" helps to clean up keys: to the minute, so that a busy pipeline does not write on every call.
@@ -154,9 +154,12 @@ def still_usable(key_id: int) -> bool:
 
 
 def secret_of(request: HttpRequest | Request) -> str:
-    """Return the secret in the header X-API-Key, "" where there is none."""
+    """Return the secret in the header X-API-Key, or of Authorization: Bearer; "" where there is none."""
     secret: str = request.META.get("HTTP_X_API_KEY", "").strip()
-    return secret
+    if secret:
+        return secret
+    scheme, _, bearer = request.META.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    return bearer.strip() if scheme.lower() == "bearer" and bearer.strip().startswith(API_KEY_PREFIX) else ""
 
 
 def key_of(request: HttpRequest) -> ApiKey | None:

@@ -21,6 +21,7 @@ from dashboard.accounts import views as accounts
 from deployments.api import FinishView, TriggerView
 from metrics.alert_api import AlertsView
 from metrics.api import DeploymentMetricsView
+from metrics.otlp_api import OtlpMetricsView
 from metrics.push_api import SamplesView
 from metrics.source_api import SourcesTestView, SourcesView
 from notifications.api import DeploymentRollbackView
@@ -70,6 +71,7 @@ api: list[URLPattern | URLResolver] = [
     re_path(r"^gate/flagger/confirm-rollout/?$", ConfirmRolloutView.as_view(), name="gate-confirm-rollout"),
     re_path(r"^gate/flagger/confirm-promotion/?$", ConfirmPromotionView.as_view(), name="gate-confirm-promotion"),
     re_path(r"^gate/flagger/rollback/?$", RollbackView.as_view(), name="gate-rollback"),
+    re_path(r"^v1/metrics/?$", OtlpMetricsView.as_view(), name="otlp-metrics"),
     re_path(r"^samples/?$", SamplesView.as_view(), name="samples"),
     re_path(r"^sdh/?$", HintListView.as_view(), name="sdh"),
     re_path(r"^api/schema/?$", imported_late("seqpulse.openapi.schema"), name="schema"),

@@ -15,6 +15,7 @@ SHRUNK = {
     "metric_levels": "cleanup_metrics",
     "metric_samples": "cleanup_metrics",
     "notification_deliveries": "prune_events",
+    "otlp_states": "prune_pushed",
     "pushed_samples": "prune_pushed",
     "rate_counters": "forget_counters",
     "running_totals": "fold_totals",
