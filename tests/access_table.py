@@ -47,7 +47,7 @@ GET      deployment-step              key      200
 POST     deployment-step              key      409  with percent=25
 GET      deployment-rollback          key      200
 POST     deployment-rollback          key      409  with who=ana
-POST     otlp-metrics                 key      415 otherkey=415
+POST     otlp-metrics                 key      200 otherkey=200
 POST     samples                      key      400 otherkey=400
 GET      sdh                          key      200 otherkey=200
 
