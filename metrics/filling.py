@@ -31,6 +31,8 @@ from scheduler.retry import NO_RETRY
 KIND = "fill_samples"
 # Of the 2 s that a verdict may take after the last sample.
 WITHIN_S = 0.9
+# So much later it begins: the analysis is pending again by then, and is woken at its end.
+BEGINS_AFTER_S = 0.1
 # Times are rounded to ms on their way.
 TOLERANCE = timedelta(milliseconds=10)
 
@@ -99,9 +101,10 @@ def begin_filling(deployment_ids: Sequence[int]) -> set[int]:
         incomplete = cursor.fetchall()
     if not incomplete:
         return set()
-    until = database_now() + timedelta(seconds=WITHIN_S)
+    now = database_now()
+    due, until = now + timedelta(seconds=BEGINS_AFTER_S), now + timedelta(seconds=WITHIN_S)
     enqueue(
-        NewJob(KIND, deployment_id=pk, phase=Phase.POST, expires_at=until, fair_key=project_id)
+        NewJob(KIND, due, deployment_id=pk, phase=Phase.POST, expires_at=until, fair_key=project_id)
         for pk, project_id in incomplete
     )
     going_on = ScheduledJob.objects.open().filter(job_type=KIND, deployment_id__in=[pk for pk, _ in incomplete])

@@ -66,7 +66,7 @@ class PrometheusConfig(PrometheusServer):
     """
 
     expressions: Annotated[dict[Name, Expression], Field(min_length=1, max_length=36)]
-    scrape_interval_s: Annotated[float, Field(ge=1, le=600)] = DEFAULT_SCRAPE_INTERVAL_S
+    scrape_interval_s: Annotated[float, Field(ge=0.1, le=600)] = DEFAULT_SCRAPE_INTERVAL_S
 
     @property
     def range_s(self) -> int:

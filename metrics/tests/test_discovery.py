@@ -70,14 +70,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         at = tmp_path_factory.mktemp
         urls = {name: stack.enter_context(scraping(name, at(name), target, jobs)) for name in SERVERS}
         for url in urls.values():
-            wait_for(url, "django_http_requests_before_middlewares_total offset 3s")
+            wait_for(url, "django_http_requests_before_middlewares_total offset 1500ms")
         yield urls
 
 
 @pytest.fixture
 def local_allowed(settings: Any) -> None:
     settings.SEQPULSE_OUTBOUND_ALLOW = "127.0.0.0/8"
-    settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS = 2.0
+    settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS = 1.0
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_services_and_their_expressions_are_found(
         trial = try_source(
             environment,
             "prometheus",
-            {"url": servers[program], "expressions": dict(chosen.expressions), "scrape_interval_s": 1},
+            {"url": servers[program], "expressions": dict(chosen.expressions), "scrape_interval_s": 0.4},
         )
         assert (trial.problem, trial.told) == (None, []), template
         got = trial.metrics
@@ -144,7 +144,7 @@ def test_native_histograms_are_found(servers: dict[str, str], environment: Envir
     trial = try_source(
         environment,
         "prometheus",
-        {"url": servers["prometheus"], "expressions": dict(found.expressions), "scrape_interval_s": 1},
+        {"url": servers["prometheus"], "expressions": dict(found.expressions), "scrape_interval_s": 0.4},
     )
     assert trial.metrics.requests_per_sec == pytest.approx(20, rel=0.15)
     assert trial.metrics.error_rate == 0

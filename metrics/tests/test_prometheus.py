@@ -243,7 +243,7 @@ def test_an_own_authority_is_trusted_for_its_source_only(prometheus: str, enviro
         ({"url": "http://p", "ca_pem": "marked"}, "ca_pem", "BEGIN CERTIFICATE"),
         ({"url": "http://p", "expressions": {"a-b": "up"}}, "expressions.a-b.[key]", "form"),
         ({"url": "http://p", "expressions": {f"a{n}": "up" for n in range(37)}}, "expressions", "At most 36"),
-        ({"url": "http://p", "scrape_interval_s": 0}, "scrape_interval_s", "at least 1"),
+        ({"url": "http://p", "scrape_interval_s": 0}, "scrape_interval_s", "at least 0.1"),
     ],
 )
 def test_wrong_settings_are_named(config: dict[str, Any], field: str, said: str) -> None:
