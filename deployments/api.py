@@ -18,6 +18,7 @@ from common.holding import Answer, can_hold, hold, rendered
 from common.listing import StrictAPIView
 from common.openapi import described
 from deployments import changes, statements
+from deployments.file_sources import InvalidSources
 from deployments.models import Deployment, Kind
 from deployments.serializers import FinishRequest, FinishResponse, TriggerRequest, TriggerResponse
 from deployments.services import (
@@ -36,7 +37,7 @@ from explain.facts import Fact
 from explain.rendering import render
 from projects.authentication import Counter, SeenKey, project_of, still_usable
 from projects.models import ApiKey
-from projects.policies import for_environment, policy_from_toml, wrong_fields
+from projects.policies import file_from_toml, for_environment, names_policy, sources_for, wrong_fields
 from projects.policy import InvalidPolicy
 from security.limits import DEPLOYMENTS, limited
 
@@ -120,27 +121,32 @@ def checked(serializer_class: type, body: Any, request: HttpRequest) -> dict[str
     return validated
 
 
-def policy_of(body: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the policy of the call's seqpulse.toml for its environment. Raises ValidationError."""
-    given = body["policy"]
+def file_of(body: dict[str, Any]) -> tuple[dict[str, Any] | None, Any]:
+    """Return the policy and the sources of the call's seqpulse.toml for its environment, None where it has none.
+
+    Raises ValidationError.
+    """
+    given, name = body["policy"], body["env"]
     if given is None or given == "":
-        return None
+        return None, None
     try:
-        if isinstance(given, str):
-            return policy_from_toml(given, body["env"])
-        return for_environment(given, body["env"])
+        data = file_from_toml(given) if isinstance(given, str) else given
+        policy = for_environment(data, name)
+        return policy if names_policy(data, name) else None, sources_for(data, name)
     except InvalidPolicy as error:
         raise ValidationError({"policy": wrong_fields(error)}) from None
 
 
 def trigger_of(body: dict[str, Any]) -> Trigger:
     """Return the call of a validated body. Raises ValidationError."""
+    policy, sources = file_of(body)
     return Trigger(
         env=body["env"],
         idempotency_key=body["idempotency_key"] or None,
         metrics_endpoint=body["metrics_endpoint"],
         facts={**body["facts"], "kind": body["kind"]},
-        policy=policy_of(body),
+        policy=policy,
+        sources=sources,
         force=body["force"],
         reason=body["reason"].value,
         settle_s=body["settle_seconds"],
@@ -195,6 +201,9 @@ class TriggerView(StrictAPIView):
             raise Conflict(error) from None
         except ProjectArchived as error:
             raise Archived(str(error)) from None
+        except InvalidSources as error:
+            wrong = [f"{path}: {render(fact)}" for path, fact in error.errors.items()]
+            raise ValidationError({"policy": wrong}) from None
         deployment = started.deployment
         answer = trigger_answer(deployment.uuid, deployment.number, started.status, [*started.notes, *body["notes"]])
         if body["wait_for_pre"]:
@@ -206,7 +215,7 @@ class TriggerView(StrictAPIView):
         """Answer a usual call in one statement; return None where it cannot be one. Raises ValidationError."""
         body = checked(TriggerRequest, content, request)
         trigger = trigger_of(body)
-        if body["wait_for_pre"] or trigger.force or trigger.policy is not None or body["kind"] == Kind.ROLLBACK:
+        if body["wait_for_pre"] or trigger.force or trigger.brings_file or body["kind"] == Kind.ROLLBACK:
             return None
         done = statements.start(key, counter, trigger)
         if done is None:

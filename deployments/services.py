@@ -15,6 +15,7 @@ from django.db.models import F
 from deployments.closing import earlier_attempt, supersede, why_closed
 from deployments.commits import same_commit
 from deployments.control import PRE_SAMPLES, PRE_SPACING_S, Control, is_configured, notes_about, takes_urls
+from deployments.file_sources import apply_sources
 from deployments.models import Deployment, DeploymentKey, Kind, State
 from deployments.outbox import event_about
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
@@ -63,8 +64,8 @@ class EnvironmentFrozen(ExplainedError):
 class Trigger:
     """A validated trigger call. Absent texts are empty, absent times None.
 
-    facts: columns of the deployment; policy: of its seqpulse.toml; force: supersede a running deployment, and with
-    a reason begin in spite of a freeze; settle_s: seconds between finish and the window, None: as many as the
+    facts: columns of the deployment; policy, sources: of its seqpulse.toml; force: supersede a running deployment,
+    and with a reason begin in spite of a freeze; settle_s: seconds between finish and the window, None: as many as the
     environment says; control: where the old version is measured that runs beside the new one.
     """
 
@@ -77,6 +78,12 @@ class Trigger:
     reason: str = ""
     settle_s: int | None = None
     control: Control | None = None
+    sources: Any = None
+
+    @property
+    def brings_file(self) -> bool:
+        """Return whether a seqpulse.toml came with the call."""
+        return self.policy is not None or self.sources is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +131,14 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
                 environment=environment, key=trigger.idempotency_key, deployment=found.deployment
             )
         return count_attempt(found)
+    applied = apply_sources(environment, trigger.sources)
     check_endpoint(project, environment, trigger.metrics_endpoint)
     forced = pass_freeze(project, environment, trigger)
     deployment, notes = insert_after(found.deployment if found else None, project, environment, trigger)
     if forced is not None:
         notes.append(record_forced(deployment, forced, trigger.reason))
     logger.info("deployment_started", deployment_id=str(deployment.uuid), project_id=str(project.uuid))
-    return Started(deployment, "created", notes)
+    return Started(deployment, "created", [*applied, *notes])
 
 
 def pass_freeze(project: Project, environment: Environment, trigger: Trigger) -> Frozen | None:
@@ -180,7 +188,7 @@ def changes_more(environment: Environment, trigger: Trigger) -> bool:
     """Return whether the call itself says that it may also change the running deployment or the environment."""
     wanted = environment.asks_endpoint and not environment.metrics_endpoint
     brings_endpoint = bool(trigger.metrics_endpoint) and wanted
-    return trigger.force or trigger.policy is not None or brings_endpoint
+    return trigger.force or trigger.brings_file or brings_endpoint
 
 
 def supersedes(trigger: Trigger, found: Started) -> bool:

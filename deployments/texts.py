@@ -37,6 +37,7 @@ ANSWERS = {
     "same_key": _("Deployment #{number} has this idempotency key already."),
     "still_running": _("Deployment #{number} of {environment} is still running; finish it first."),
     "endpoint_taken": _("The environment '{name}' has taken {url} as its metrics endpoint."),
+    "sources_from_file": _("The sources of the environment are those of the file now: {kinds}."),
     "endpoint_missing": _(
         "This environment has no metrics endpoint yet, so nothing can be measured: send metrics_endpoint."
     ),

@@ -8,3 +8,7 @@ class MetricsConfig(AppConfig):
 
     def ready(self) -> None:
         import metrics.texts  # noqa: F401  (registers them)
+        from deployments.file_sources import announce_sources
+        from metrics.from_file import apply_file
+
+        announce_sources(apply_file)

@@ -11,6 +11,8 @@ from explain.facts import Fact
 from projects.policy import InvalidPolicy, policy_from_dict
 
 ENVIRONMENTS = "environments"
+# What a file may have besides a policy.
+SOURCES = "sources"
 MAX_POLICY_CHARS = 16_000
 
 
@@ -32,15 +34,36 @@ def policy_from_toml(text: str, environment: str) -> dict[str, Any]:
 
     Raises InvalidPolicy.
     """
+    return for_environment(file_from_toml(text), environment)
+
+
+def file_from_toml(text: str) -> dict[str, Any]:
+    """Return the content of a seqpulse.toml. Raises InvalidPolicy."""
     if len(text) > MAX_POLICY_CHARS:
         raise InvalidPolicy({"policy": Fact("policy.too_long", {"most": MAX_POLICY_CHARS})})
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidPolicy({"policy": Fact("policy.not_toml", {"text": str(error)})}) from None
     except (ValueError, RecursionError):
         raise InvalidPolicy({"policy": Fact("policy.too_large_for_toml")}) from None
-    return for_environment(data, environment)
+
+
+def sources_for(data: Mapping[str, Any], environment: str) -> Any:
+    """Return the list of sources that a file gives to an environment, None where it names none."""
+    return {**data, **_own(data, environment)}.get(SOURCES)
+
+
+def names_policy(data: Mapping[str, Any], environment: str) -> bool:
+    """Return whether a file says anything besides the sources; an empty one says the default."""
+    own = _own(data, environment)
+    return SOURCES not in {*data, *own} or bool({*data, *own} - {ENVIRONMENTS, SOURCES})
+
+
+def _own(data: Mapping[str, Any], environment: str) -> Mapping[str, Any]:
+    of_all = data.get(ENVIRONMENTS)
+    own = of_all.get(environment) if isinstance(of_all, Mapping) else None
+    return own if isinstance(own, Mapping) else {}
 
 
 def for_environment(data: Mapping[str, Any], environment: str) -> dict[str, Any]:
@@ -48,8 +71,10 @@ def for_environment(data: Mapping[str, Any], environment: str) -> dict[str, Any]
     own = data.get(ENVIRONMENTS, {})
     if not isinstance(own, Mapping) or not all(isinstance(part, Mapping) for part in own.values()):
         raise InvalidPolicy({ENVIRONMENTS: Fact("policy.environments")})
-    policy = {key: value for key, value in data.items() if key != ENVIRONMENTS}
+    policy = {key: value for key, value in data.items() if key not in (ENVIRONMENTS, SOURCES)}
     for key, value in own.get(environment, {}).items():
+        if key == SOURCES:
+            continue
         both = isinstance(value, Mapping) and isinstance(policy.get(key), Mapping)
         policy[key] = {**policy[key], **value} if both else value
     policy_from_dict(policy)

@@ -367,11 +367,12 @@ def policy_from_dict(data: Any) -> Policy:
 
 
 def policy_schema() -> dict[str, Any]:
-    """The JSON schema of a policy, and of a seqpulse.toml, which may add a table per environment."""
+    """The JSON schema of a policy, and of a seqpulse.toml, which may add a table per environment, and sources."""
     schema: dict[str, Any] = TypeAdapter(Policy).json_schema()
     for model in KINDS.values():
         tables = {"type": "object", "additionalProperties": {"type": "object"}}
         schema["$defs"][model.__name__]["properties"]["environments"] = tables
+        schema["$defs"][model.__name__]["properties"]["sources"] = {"type": "array", "items": {"type": "object"}}
     return schema
 
 

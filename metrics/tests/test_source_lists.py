@@ -147,3 +147,62 @@ def test_commands_configure_sources(tmp_path: Any) -> None:
             sources(**wrong)
     with pytest.raises(CommandError, match="No source gave"):
         sources(test=True)
+
+
+FILE = """
+sensitivity = "high"
+
+[[sources]]
+kind = "prometheus"
+url = "https://prometheus.example"
+[sources.expressions]
+error_rate = "errors"
+
+[environments.staging]
+sources = []
+"""
+
+
+def triggered(call: Any, text: Any, **more: Any) -> Any:
+    answer = call("POST", {"env": "prod", "policy": text, "force": True, **more}, "/deployments/trigger")
+    return answer.status_code, answer.json()
+
+
+def test_a_file_brings_sources_and_keeps_stored_secrets(call: Any, made: NewProject) -> None:
+    source = add_source(made.environment, "prometheus", PROMETHEUS)
+    status, answer = triggered(call, FILE)
+    assert status == 200
+    assert "sources of the environment are those of the file now: prometheus" in answer["message"]
+    source.refresh_from_db()
+    assert reveal(source)["headers"] == PROMETHEUS["headers"]
+    assert reveal(source)["expressions"] == {"error_rate": "errors"}
+    assert "sources of the environment" not in (triggered(call, FILE)[1]["message"] or "")
+    moved = FILE.replace("https://prometheus.example", "https://evil.example")
+    assert triggered(call, moved)[0] == 200
+    [row] = made.environment.sources.all()
+    assert "planted" not in row.config.open()
+
+
+def test_a_wrong_file_changes_nothing_and_names_the_field(call: Any, made: NewProject) -> None:
+    add_source(made.environment, "prometheus", PROMETHEUS)
+    for wrong, field in (
+        (FILE.replace('error_rate = "errors"', "error_rate = 3"), "sources.0.expressions.error_rate"),
+        (FILE + '[[sources]]\nkind = "check"\npassword = "x"\n', ""),
+        (FILE.replace("[sources.exp", 'headers = {Authorization = "x"}\n[sources.exp'), "sources.0.headers"),
+        ({"sources": "prometheus"}, "sources"),
+        ({"sources": [{"kind": "check"}]}, "sources.0.steps"),
+    ):
+        status, answer = triggered(call, wrong)
+        assert status == 400, (wrong, answer)
+        assert field in str(answer["error"]["fields"]["policy"])
+    assert made.environment.sources.get().kind == "prometheus"
+    assert not made.environment.deployments.exists()
+
+
+def test_a_file_with_sources_alone_leaves_the_policy_and_alerts(call: Any, made: NewProject) -> None:
+    assert triggered(call, 'sensitivity = "low"')[0] == 200
+    own = {"environments": {"prod": {"sources": [{"kind": "push"}]}}, "sources": [{"kind": "check", **JOURNEY}]}
+    assert triggered(call, own)[0] == 200
+    made.environment.refresh_from_db()
+    assert made.environment.policy["sensitivity"] == "low"
+    assert made.environment.source_kinds == ["push"]
