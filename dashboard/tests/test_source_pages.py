@@ -101,7 +101,7 @@ def test_wrong_settings_are_named_and_nothing_is_lost(browser_of: Client, enviro
 def test_sources_are_listed_moved_and_removed(browser_of: Client, environment: Environment) -> None:
     settings_page = f"/dashboard/environments/{environment.pk}/settings/"
     shows(browser_of.get(settings_page), "Nothing measures this environment yet.", "Add a source")
-    steps = {"base_url": "https://shop.example/?token=planted", "steps": [{"url": "/"}]}
+    steps = {"base_url": "https://shop.example", "headers": {"X-Token": "planted"}, "steps": [{"url": "/"}]}
     first = add_source(environment, "check", steps)
     second = add_source(environment, "push", {})
     Source.objects.filter(pk=first.pk).update(failure={"code": "timeout"}, failed_at=timezone.now())
