@@ -17,6 +17,7 @@ from common.holding import Answer, can_hold, hold, rendered
 from common.listing import StrictAPIView
 from common.openapi import described
 from deployments import changes
+from deployments.serializers import CREATION
 from explain.rendering import render
 from projects.authentication import project_of, still_usable
 from projects.models import ApiKey
@@ -41,7 +42,7 @@ class StepRequest(serializers.Serializer[Any]):
 
 class StepAnswer(serializers.Serializer[Any]):
     deployment_id = serializers.UUIDField()
-    status = serializers.ChoiceField(["created", "existing"], required=False)
+    status = serializers.ChoiceField(CREATION, required=False)
     number = serializers.IntegerField(help_text="1, 2, … in the order of the calls")
     percent = serializers.IntegerField()
     next = serializers.ChoiceField(NEXT, help_text="wait until the step has its verdict")

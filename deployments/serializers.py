@@ -14,6 +14,9 @@ from deployments.results import known_words, result_of
 from outbound.fetcher import EndpointError, parse_endpoint
 from projects.models import MAX_SETTLE_S
 
+# Whether a call made what it names, or an earlier one did.
+CREATION = ("created", "existing")
+
 # Characters of a wrong value that its refusal repeats.
 MOST_SHOWN = 64
 
@@ -176,7 +179,7 @@ class PreSampleState(serializers.Serializer[Any]):
 
 class TriggerResponse(serializers.Serializer[Any]):
     deployment_id = serializers.UUIDField()
-    status = serializers.ChoiceField(["created", "existing"])
+    status = serializers.ChoiceField(CREATION)
     message = serializers.CharField(allow_null=True)
     number = serializers.IntegerField()
     pre = PreSampleState(required=False, help_text="With wait_for_pre only.")

@@ -381,6 +381,7 @@ SPECTACULAR_SETTINGS = {
         "SeverityEnum": "analysis.models.Severity",
         "PipelineResultEnum": "deployments.models.PipelineResult",
         "StateEnum": "deployments.models.State",
+        "CreationEnum": "deployments.serializers.CREATION",
         "RollbackStateEnum": "notifications.api.STATES",
     },
 }
