@@ -73,6 +73,7 @@ METRICS = {
     "cpu_usage": pgettext_lazy("heading", "CPU usage"),
     "memory_usage": _("Memory usage"),
 }
+INSTANCES = _("Instances")
 RESULTS = {
     "success": _("Success"),
     "failed": _("Failed"),

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
@@ -28,6 +30,8 @@ from dashboard.tests.account_forms import NEW, SIGNUP, link_in, set_up
 from dashboard.tests.pages import address, exclude, moment, page_of, send
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
+from metrics.sources import SOURCE_KINDS
+from metrics.tests.prometheus import prometheus_with
 from notifications.channels.email import Email
 from notifications.describing import describe
 from notifications.models import Channel, RollbackAttempt
@@ -464,6 +468,37 @@ def environments(world: World) -> Iterator[Any]:
     yield to("probe", url="https://shop.example.com/m")
     yield to("delete", typed="no")
     yield to("delete", typed=place.name)
+
+
+@state
+def sources_of_environments(world: World) -> Iterator[Any]:
+    """Each kind of source: its empty form, what a test tells, what a Prometheus knows, a source that is there."""
+    boss, place = world.boss, make_environment(project=world.place.project, name="measured")
+    where = [place.pk]
+    yield boss.get(reverse("dashboard:source-choose", args=where))
+    for kind in SOURCE_KINDS:
+        new = reverse("dashboard:source-new", args=[*where, kind.name])
+        yield boss.get(new)
+        yield boss.post(new, {"do": "save"})
+        yield boss.post(new, {"do": "test", "url": "http://127.0.0.1:9", "headers": "none"})
+    new = reverse("dashboard:source-new", args=[*where, "prometheus"])
+    times = [time.time() - 60 * minute for minute in range(30)]
+    known = {
+        f'http_request_duration_seconds_{part}{{job="shop",status="200"{bucket}}}': {at: at // 60 for at in times}
+        for part, bucket in (("count", ""), ("sum", ""), ("bucket", ',le="0.1"'), ("bucket", ',le="+Inf"'))
+    }
+    with (
+        TemporaryDirectory() as directory,
+        prometheus_with(Path(directory), known) as url,
+        override_settings(SEQPULSE_OUTBOUND_ALLOW="127.0.0.0/8"),
+    ):
+        yield boss.post(new, {"do": "find", "url": "http://127.0.0.1:9"})
+        yield boss.post(new, {"do": "find", "url": url})
+        for query in ("rate(http_request_duration_seconds_count[5m])", "nothing"):
+            further = f"[expressions]\nrequests_per_sec = '{query}'"
+            yield boss.post(new, {"do": "test", "url": url, "further": further})
+        yield boss.post(new, {"do": "save", "url": url, "further": further}, follow=True)
+    yield boss.get(reverse("dashboard:source", args=[*where, place.sources.get(kind="prometheus").pk]))
 
 
 @state

@@ -27,6 +27,7 @@ from accounts.models import Invitation, Team, User
 from dashboard.tests.pages import parsed
 from deployments.models import Deployment
 from explain.languages import Language, language
+from metrics.sources import SOURCE_KINDS
 from projects.models import ApiKey, Environment, ExcludedWindow, Project
 from scheduler.models import Poller, ScheduledJob
 from tests.every_page import looked_at, make_world
@@ -41,7 +42,11 @@ LANGUAGE = "fr"
 # Words that are the same in every language.
 SAME = {
     *("SeqPulse", "GitHub", "GitLab", "Google", "Jenkins", "CircleCI", "FastAPI", "Django", "Flask", "Express", "Go"),
-    *("Actions", "Starlette"),
+    *("Actions", "Starlette", "ASGI", "A", "AAAA", "SRV"),
+    # "Prometheus client library", as its project calls it.
+    *("client", "library"),
+    # Settings of sources, as files and the API name them.
+    *(name for kind in SOURCE_KINDS for name in kind.config.model_fields),
     *("PostgreSQL", "Prometheus", "Python", "English", "Français"),
     *("API", "CI", "CSV", "DORA", "HMAC", "HTTP", "JSON", "SDH", "TOML", "TOTP", "UTC", "CET", "CEST", "URL"),
     # Units, and the quantiles of latency.

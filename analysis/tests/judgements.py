@@ -8,7 +8,19 @@ from typing import Any
 
 from analysis.judge import judge, judge_early
 from analysis.judge.hints import hints
-from analysis.judge.types import METRICS, Alert, Check, EarlierDay, Expectation, Hint, Miss, Sample, Verdict, Window
+from analysis.judge.types import (
+    EXPECTATION,
+    METRICS,
+    Alert,
+    Check,
+    EarlierDay,
+    Expectation,
+    Hint,
+    Miss,
+    Sample,
+    Verdict,
+    Window,
+)
 from analysis.tests import adaptive_samples
 from analysis.tests.samples import FINISH, make_miss, make_post, make_pre, make_sample, make_window
 from analysis.texts.metrics import REASONS
@@ -232,9 +244,14 @@ def of_journeys() -> Iterator[tuple[Verdict, list[Hint]]]:
             replace(one, **{**nothing, "latency_p95": 90.0, "error_rate": failed / 5}, custom=counts) for one in samples
         ]
 
-    for kind, count, before, after in product(("adaptive", "fixed"), (0, 15), (0, 5), (0, 1, 5)):
-        pre, post = asked(make_pre(count), before), asked(make_post(5), after)
-        window = replace(make_window(), expectations=expected)
+    def situations() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
+        for count, before, after in product((0, 15), (0, 5), (0, 1, 5)):
+            yield asked(make_pre(count), before), asked(make_post(5), after), make_window()
+        once = [sample for index, one in enumerate(make_post(5)) for sample in asked([one], int(index == 3))]
+        yield asked(make_pre(15), 0), once, make_window()
+
+    for kind, (pre, post, bare) in product(("adaptive", "fixed"), situations()):
+        window = replace(bare, expectations=expected)
         verdict = judge(pre, post, policy_from_dict({"kind": kind}), window)
         yield verdict, hints(verdict, pre, post, window)
 
@@ -251,7 +268,7 @@ def with_alerts() -> Iterator[tuple[Verdict, list[Hint]]]:
 
 
 def by_another_judge() -> Iterator[tuple[Verdict, list[Hint]]]:
-    """A rollback for a reason that no hint is about."""
+    """A rollback for a reason that no hint is about; a broken journey without a rollback."""
     pre, post, window = make_pre(15), make_post(5, error_rate=0.3), make_window()
     verdict = judge(pre, post, policy_from_dict({}), window)
     unheard_of = [replace(check, metric="endpoint") for check in verdict.checks if check.outcome == "critical"]
@@ -270,3 +287,8 @@ def by_another_judge() -> Iterator[tuple[Verdict, list[Hint]]]:
     for checks in ((), tuple(unheard_of), (bare,), beyond_load):
         changed = replace(verdict, checks=checks)
         yield changed, hints(changed, pre, post, window)
+    what = Fact("expected.text", {"step": "POST /login", "status": 200, "text": "Welcome"})
+    counts = {"what": what, "n": 9, "asks": 10, "n_before": 0, "asks_before": 0}
+    broken = Check("error_rate", EXPECTATION, "critical", "expectation_without_before", counts, 0.9)
+    changed = replace(verdict, verdict="warning", checks=(broken,))
+    yield changed, hints(changed, pre, post, window)

@@ -141,7 +141,9 @@ class SourceForm(forms.Form):
             first, _dot, rest = path.partition(".")
             name = first if first in self.fields else FURTHER if FURTHER in self.fields else None
             text = localized(fact)
-            self.add_error(name, text if name == first and not rest else f"{path}: {text}")
+            self.add_error(
+                name, text if name == first and not rest else _("%(path)s: %(text)s") % {"path": path, "text": text}
+            )
 
 
 def _number(text: str) -> Any:

@@ -273,7 +273,7 @@ def sign(number: float, digits: int) -> str:
 
 def metric_label(metric: str) -> Any:
     """Return the display name of a metric; that of a custom one is its name as words."""
-    return labels.METRICS.get(metric) or metric.replace("_", " ")
+    return (labels.METRICS | {"instances": labels.INSTANCES}).get(metric) or metric.replace("_", " ")
 
 
 # Filters that look up the display name of a value, unknown ones unchanged, or a badge.
