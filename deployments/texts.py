@@ -101,7 +101,7 @@ SHOWN = {
 COLLECTIONS = {
     "superseded": _("not collected: another deployment has superseded this one"),
     "step_overtaken": _("not collected: the step to {percent:percent} has begun"),
-    "abandoned": _("not collected: no finish came within {hours:n_hours}"),
+    "abandoned": _("not collected: no finish came within {hours:number} h"),
 }
 
 register({**REFUSALS, **ANSWERS, **SHOWN, **COLLECTIONS})

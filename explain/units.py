@@ -103,7 +103,6 @@ COUNTED = {
     "n_collections": Plural("n", "{n} collection", "{n} collections"),
     "n_requests": Plural("n", "{n} request", "{n} requests"),
     "n_minutes": Plural("n", "{n} minute", "{n} minutes"),
-    "n_hours": Plural("n", "{n} hour", "{n} hours"),
     "n_times": Plural("n", "{n} time", "{n} times"),
     "n_events": Plural("n", "{n} event", "{n} events"),
     "n_changes": Plural("n", "{n} judged change", "{n} judged changes"),

@@ -218,7 +218,7 @@ PUSHED = {
     "nothing_pushed": _("nothing was pushed in the {seconds} s before: push at least once in that time"),
     "pushed_not_read": _("the pushed samples could not be read within {seconds} s"),
     "pushed_no_list": _("This has to be a list of samples."),
-    "pushed_count": _("These are {n} samples; a call takes 1 to {most}."),
+    "pushed_count": _("These are {n:n_samples}; a call takes 1 to {most}."),
     "pushed_no_object": _("A sample is an object of metrics by name."),
     "pushed_unknown_field": _("Unknown. There are: {known}."),
     "pushed_instance": _("This has to be a text of at most {most} printable characters."),

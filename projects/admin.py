@@ -23,7 +23,7 @@ from projects.units import METRICS_WITH_UNITS
 
 POLICY_HELP = gettext_lazy(
     "What differs from the default policy. Of the adaptive one: sensitivity (low, normal, high), limits and "
-    "tolerances by metric, warmup_samples, critical_metrics, left_out, shadow; for example "
+    "tolerances by metric, warmup_samples, critical_metrics, custom_metrics, left_out, shadow; for example "
     '{"sensitivity": "high", "limits": {"latency_p95": 800}}. '
     'Fixed limits: {"kind": "fixed", "latency_p95": {"limit": 800}}. Empty: {}, the default.'
 )

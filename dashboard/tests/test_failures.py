@@ -66,7 +66,7 @@ def outbound(code: str, problem: Fact | None = None, **params: Any) -> Fact:
         (outbound("refused", problem_of(OSError(71, "Protocol error"))), "impossible : « Protocol error »"),
         (outbound("tls", text="self-signed certificate"), "sécurisée à a.example:80 : « self-signed certificate »"),
         (Fact("http_5xx", {"status": 503, "url": "http://a.example/m"}), "HTTP 503 de http://a.example/m"),
-        (Fact("abandoned", {"hours": 1.5}), "non collecté : aucun finish n’est arrivé en 1,5 heures"),
+        (Fact("abandoned", {"hours": 1.5}), "non collecté : aucun finish n’est arrivé en 1,5 h"),
     ],
 )  # fmt: skip
 def test_a_failure_is_wholly_in_the_language_of_the_page(fact: Fact, french: str) -> None:

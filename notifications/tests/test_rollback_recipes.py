@@ -77,6 +77,8 @@ class Scene:
 
     def script(self, name: str, text: str) -> None:
         path = self.home / name
+        # A shell reads on in its script until the end: that of the recipe before must not read this one.
+        path.unlink(missing_ok=True)
         path.write_text(text)
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
