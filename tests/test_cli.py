@@ -194,4 +194,5 @@ def test_a_stepwise_rollout_beside_a_control_group(
         done = client(tmp_path, "finish", "success", "--green", endpoint, **site)
     assert "is measured at" in done.stderr
     groups = installation.rows('SELECT phase, "group" FROM metric_samples WHERE phase = %s GROUP BY 1, 2', "step")
-    assert sorted(group for _, group in groups) == ["control", "treatment"]
+    problem = installation.rows("SELECT control_problem FROM deployments WHERE control_problem IS NOT NULL")
+    assert sorted(group for _, group in groups) == ["control", "treatment"], problem

@@ -198,7 +198,7 @@ def test_a_check_without_a_limit_leaves_the_others_limit_in_the_chart(browser_of
 def test_earlier_deployments_that_helped_out_take_one_query_more(browser_of, environment):
     helped = scenes.with_history(environment)
     assert len(helped.verdict.evidence["history_of"]) == 3
-    assert queries_of(browser_of, f"{address(helped)}live/") == 8
+    assert queries_of(browser_of, f"{address(helped)}live/") == 9
 
 
 def test_what_was_good_before_is_named_beside_a_verdict_that_is_not(browser_of, environment):
