@@ -130,6 +130,8 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
             DeploymentKey.objects.create(
                 environment=environment, key=trigger.idempotency_key, deployment=found.deployment
             )
+        if trigger.control is not None and trigger.control.as_json() != found.deployment.control:
+            found = replace(found, notes=[*found.notes, Fact("control_of_another")])
         return count_attempt(found)
     applied = apply_sources(environment, trigger.sources)
     check_endpoint(project, environment, trigger.metrics_endpoint)

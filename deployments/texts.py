@@ -35,6 +35,7 @@ REFUSALS = {
 
 ANSWERS = {
     "same_key": _("Deployment #{number} has this idempotency key already."),
+    "control_of_another": _("The control group of this call is not taken: the deployment began without it."),
     "still_running": _("Deployment #{number} of {environment} is still running; finish it first."),
     "endpoint_taken": _("The environment '{name}' has taken {url} as its metrics endpoint."),
     "sources_from_file": _("The sources of the environment are those of the file now: {kinds}."),

@@ -156,6 +156,9 @@ def test_a_freeze_ends_with_50_and_force_with_a_reason_passes(
         assert not (tmp_path / "ran").exists()
         forced = client(tmp_path, "trigger", "--force", "--reason", "hotfix", **site)
         assert forced.returncode == 0, forced.stderr
+        joined = client(tmp_path, "trigger", "--control", "https://old.example/m", **site)
+        assert "still running" in joined.stderr and "control group of this call is not taken" in joined.stderr
+        assert client(tmp_path, "finish", "cancelled", **site).returncode == 0
     finally:
         installation.rows("DELETE FROM projects_freeze")
 

@@ -174,6 +174,8 @@ def test_a_deployment_has_the_pushed_minutes_before_it(made: NewProject) -> None
     assert samples.count() == 9
     assert {sample.cpu_usage for sample in samples} == {0.5}
     with connection.cursor() as cursor:  # no connection is left behind
-        ours = "datname = current_database() AND backend_type = 'client backend'"
-        cursor.execute(f"SELECT count(*) FROM pg_stat_activity WHERE {ours}")
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE (datname, backend_type) = (%s, 'client backend')",
+            [connection.settings_dict["NAME"]],
+        )
         assert cursor.fetchone() == (1,)
