@@ -243,7 +243,7 @@ def test_a_prometheus_is_asked_by_labels_which_take_the_place_of_those_of_the_ex
     SamplePlace.objects.filter(phase=Phase.POST, sequence_index__gt=2).delete()
     Deployment.objects.update(finished_at=timezone.now() - 10 * MINUTE, interval_s=60.0)
     begin_filling([deployment.pk])
-    ScheduledJob.objects.filter(job_type="fill_samples").update(scheduled_at=timezone.now())
+    ScheduledJob.objects.filter(job_type="fill_samples").update(scheduled_at=timezone.now() - MINUTE)
     [job] = [job for job in JobStore("a", 30).claim(20)[0] if job.job_type == "fill_samples"]
     store_found([(job, asyncio.run(fill_samples(job, load_places([job])[job.id])))])
     assert latencies(Phase.POST, Group.TREATMENT) == [200.0] * 5
