@@ -46,14 +46,14 @@ class MetricSampleQuerySet(models.QuerySet["MetricSample"]):
         """Leave out samples without any metric."""
         return self.exclude(**{f"{name}__isnull": True for name in MEASURED})
 
-    def of(self, deployment: Deployment) -> MetricSampleQuerySet:
-        """Return the deployment's own samples, without those of its control group, oldest first."""
-        return self.of_all([deployment]).order_by("collected_at", "id")
+    def of(self, deployment: Deployment, *, groups: Sequence[str] = (Group.TREATMENT,)) -> MetricSampleQuerySet:
+        """Return the samples of a deployment, unless asked for without those of its control group, oldest first."""
+        return self.of_all([deployment], groups=groups).order_by("collected_at", "id")
 
     def of_all(
         self, deployments: Sequence[Deployment], *, groups: Sequence[str] = (Group.TREATMENT,)
     ) -> MetricSampleQuerySet:
-        """Return the samples of these deployments, without a control group, from the partitions of their days only."""
+        """Return the samples of these deployments, from the partitions of their days only."""
         if not deployments:
             return self.none()
         rows = self.measured().filter(

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils import translation
 
+from analysis.evidence import problem_of_control
 from analysis.judge.types import METRICS
 from analysis.models import DeploymentVerdict, Feedback
 from analysis.recorded import JudgedOn, without_facts
@@ -75,7 +76,7 @@ def deployment_of(detail: Detail) -> dict[str, Any]:
 
 
 def judged_on(detail: Detail) -> dict[str, Any]:
-    """Return the input of the judge: samples with their origin, and left-out samples with the reason."""
+    """Return the input of the judge: samples with their origin, left-out ones with why, and the control group."""
     evidence = detail.verdict.standing.judged_on if detail.verdict is not None else JudgedOn()
     left_out = {(one.phase, one.collected_at): render(one.why) for one in detail.excluded}
     rows = (
@@ -97,12 +98,15 @@ def judged_on(detail: Detail) -> dict[str, Any]:
             "earlier_days": [asdict(day) for day in evidence.earlier_days],
             "bad_predecessor": evidence.bad_predecessor,
             "endpoint_answered_before": evidence.endpoint_answered_before,
+            "has_control": evidence.has_control,
         },
         "policy_version": evidence.policy_version,
         "samples": [
             {**sample_of(sample, origin), "left_out": left_out.get((sample.phase, sample.collected_at))}
             for sample, origin in rows
         ],
+        "control": [sample_of(sample, sample.phase) for sample in detail.control if sample.phase != Phase.STEP],
+        "control_problem": english(problem_of_control(detail.deployment) or "") or None,
     }
 
 

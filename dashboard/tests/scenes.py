@@ -14,7 +14,7 @@ from deployments.models import Deployment, State
 from explain.facts import Fact
 from explain.rendering import render
 from metrics.levels import SLOT, slot_of
-from metrics.models import MetricLevel, MetricSample, Phase
+from metrics.models import Group, MetricLevel, MetricSample, Phase
 from projects.baselines import exclude_window
 from projects.models import Environment
 from scheduler.models import JobStatus, ScheduledJob
@@ -113,6 +113,24 @@ def with_earlier_days(environment: Environment, **metrics: Any) -> Deployment:
         for slot in range(8)
     )
     return with_baseline(environment, **metrics)
+
+
+def with_control(environment: Environment, **metrics: Any) -> Deployment:
+    """A deployment whose control group has the same trouble; both lose what a custom metric counts."""
+    environment.policy = {"custom_metrics": [{"name": "checkouts", "kind": "count", "direction": "down_is_bad"}]}
+    environment.save()
+    started = timezone.now() - timedelta(minutes=6)
+    facts = {"started_at": started, "control": {"endpoint": "https://old.example/m"}, **FACTS}
+    deployment = make_deployment(environment=environment, state=State.FINISHED, **facts)
+    for group in Group.values:
+        for place in range(3):
+            at = started + timedelta(seconds=place)
+            own = {"sequence_index": place, "collected_at": at, "custom_metrics": {"checkouts": 90}}
+            make_sample(deployment, phase=Phase.PRE, group=group, **own)
+        for place in range(5):
+            values = {name: value[place] for name, value in metrics.items()}
+            make_sample(deployment, group=group, sequence_index=place + 1, custom_metrics={"checkouts": 9}, **values)
+    return judge_now(deployment)
 
 
 def after_a_bad_one(environment: Environment, **metrics: Any) -> Deployment:

@@ -236,7 +236,8 @@ def recomputed(document: dict[str, Any], *, until: str | None = None) -> Any:
 
     def value(one: dict[str, Any]) -> Sample:
         at = datetime.fromisoformat(one["collected_at"])
-        return Sample(collected_at=at, origin=one["origin"], **{metric: one[metric] for metric in METRICS})
+        values = {name: one[name] for name in (*METRICS, "custom", "instances")}
+        return Sample(collected_at=at, origin=one["origin"], **values)
 
     def moment(text: str | None) -> datetime | None:
         return datetime.fromisoformat(text) if text else None
@@ -267,6 +268,9 @@ def recomputed(document: dict[str, Any], *, until: str | None = None) -> Any:
         bad_predecessor=window["bad_predecessor"],
         endpoint_answered_before=window["endpoint_answered_before"],
         settle_s=window["settle_s"],
+        control_before=tuple(value(one) for one in given["control"] if one["origin"] == "pre"),
+        control_after=tuple(value(one) for one in given["control"] if one["origin"] == "post"),
+        has_control=window["has_control"],
     )
     return (judge if until is None else judge_early)(pre, post, policy_from_dict(document["policy"]), observed)
 
@@ -275,6 +279,7 @@ SCENES = (
     scenes.with_baseline,
     scenes.with_history,
     scenes.with_earlier_days,
+    scenes.with_control,
     scenes.after_a_bad_one,
     scenes.judged,
     scenes.poorly_observed,

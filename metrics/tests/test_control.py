@@ -144,6 +144,9 @@ def test_both_are_measured_at_the_same_instants(services: tuple[Service, Service
     assert latencies(Phase.POST, Group.TREATMENT) == [120.0] * 5
     pairs = MetricSample.objects.filter(phase=Phase.POST).values_list("sequence_index", "collected_at")
     assert len(pairs) == 2 * len(set(pairs)) == 10
+    given = Pipeline(made.api_key).get(f"/deployments/{deployment.uuid}/metrics").json()
+    assert [len(given[name]) for name in ("samples", "control")] == [8, 8]
+    assert {one["latency_p95"] for one in given["control"]} == {240.0}
     # The service has a secret; the other one is named by the call alone.
     assert (service.signed["/new"], other.signed["/old"]) == (True, False)
 
