@@ -109,6 +109,22 @@ def test_custom_metrics_are_compared_with_the_control_too() -> None:
     assert judged(pre, with_jobs(make_series(10), 1.0), evening, policy).verdict == ROLLBACK
 
 
+@pytest.mark.parametrize(("before", "count", "most"), [(1, 5, 4), (2, 10, 2), (20, 5, 3), (20, 10, 2)])
+def test_shared_trouble_that_scatters_is_not_blamed_on_the_deployment(before: int, count: int, most: int) -> None:
+    """Errors of 20 %, by a third more or less in each group: what remains of both is a difference of points."""
+    shared: dict[str, Any] = {"error_rate": 0.2}
+    wrong = 0
+    for seed in range(24):
+        usual: dict[str, Any] = {"requests_per_sec": 450.0, "seed": seed + 1000}
+        sides = make_pre(20, **usual)[-before:], make_series(count, **usual, **shared)
+        pre, post = make_pre(20, seed=seed)[-before:], make_series(count, seed=seed, **shared)
+        wrong += judged(pre, post, sides).verdict != OK
+        # What stands out from it is found all the same.
+        own = make_series(count, seed=seed, error_rate=0.6)
+        assert judged(pre, own, sides).verdict == ROLLBACK
+    assert wrong <= most
+
+
 def test_too_few_samples_of_the_control_change_nothing() -> None:
     pre, post = make_pre(20), make_series(10, error_rate=0.2)
     before, after = control({"error_rate": 0.2})

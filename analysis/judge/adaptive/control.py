@@ -21,7 +21,7 @@ from projects.policy import Policy
 SHARES = ("error_rate", "cpu_usage", "memory_usage")
 # The control's course is the median of so many of its samples around an instant: its own scatter is not its course.
 SMOOTHED = 5
-# So few of them on one side show no course.
+# Fewer of them show no course; before, as many as the treatment has are enough.
 FEWEST = 3
 # A course is one where it leaves its own scatter by so many standard errors. Of normal scatter: the median step between
 # neighbours in standard deviations, and the variance of a median beside that of a mean.
@@ -52,15 +52,15 @@ def controlled(pre: Sequence[Sample], post: Sequence[Sample], policy: Policy, wi
         return Controlled(pre, post, window)
     if not any(sample.origin != "history" for sample in pre):
         return Controlled(_instead(after, post, window), post, plain, "instead")
-    if len(before) < min(FEWEST, sum(sample.origin != "history" for sample in pre)):
+    if len(after) < FEWEST or len(before) < min(FEWEST, sum(sample.origin != "history" for sample in pre)):
         return Controlled(pre, post, window)
     shares = (*SHARES, *(metric.name for metric in policy.custom_metrics if metric.kind == "ratio"))
     names = {*METRICS, *(name for sample in post for name in sample.custom)}
     courses = {name: _Course.of(name, before, after, name in shares) for name in names}
     moved = {name: course for name, course in courses.items() if course is not None and course.shows(post)}
     # From both sides: what the control group scatters widens the spread of PRE, and what hits both narrows it.
-    earlier = [sample if sample.origin == "history" else _moved(sample, moved, before) for sample in pre]
-    return Controlled(earlier, [_moved(sample, moved, after) for sample in post], plain, "course")
+    earlier = [sample if sample.origin == "history" else _without(sample, moved, before) for sample in pre]
+    return Controlled(earlier, _settled(post, earlier, moved, after), plain, "course")
 
 
 def with_levels(checks: Sequence[Check], window: Window) -> tuple[Check, ...]:
@@ -113,27 +113,32 @@ class _Course:
 
     name: str
     base: float
+    base_error: float
     sd: float
-    count: int
+    added_sd: float
     by_difference: bool
-    bounded: bool
+    share: bool
     after: Sequence[Sample]
 
     @classmethod
     def of(cls, name: str, before: Sequence[Sample], after: Sequence[Sample], share: bool) -> "_Course | None":
         known = [sample for sample in after if values_of([sample], name)]
         values = values_of(before, name), values_of(known, name)
-        if min(map(len, values)) < FEWEST:
+        if not values[0] or len(values[1]) < FEWEST:
             return None
         base = level(values[0])
         by_difference = share or base <= 0.0
-        steps = [_step(one, other, by_difference) for side in values for one, other in pairwise(side)]
-        sd = median(steps) / STEP_OF_SD
-        return cls(name, base, sd, len(values[0]), by_difference, share, known)
+        steps = [[_step(one, other, by_difference) for one, other in pairwise(side)] for side in values]
+        calm, troubled = (median(side) / STEP_OF_SD if side else 0.0 for side in steps)
+        sd, added = median([*steps[0], *steps[1]]) / STEP_OF_SD, math.sqrt(max(0.0, troubled**2 - calm**2))
+        # Of one or two shares before, whose own scatter is unknown: they scatter as their level.
+        least = base / max(base, level(values[1])) if share and base > 0.0 and len(values[0]) < FEWEST else 1.0
+        error = sd * least / math.sqrt(len(values[0]))
+        return cls(name, base, error, sd, added, by_difference, share, known)
 
     def shows(self, post: Sequence[Sample]) -> bool:
         """Return whether it moved by more than its own scatter explains: else there is nothing to take out."""
-        error = self.sd * math.sqrt(1.0 / self.count + MEDIAN_OF_MEAN / min(SMOOTHED, len(self.after)))
+        error = math.hypot(self.base_error, self.sd * math.sqrt(MEDIAN_OF_MEAN / min(SMOOTHED, len(self.after))))
         return any(self.move(sample, self.after) > SURE * error for sample in post)
 
     def move(self, sample: Sample, around: Sequence[Sample]) -> float:
@@ -149,8 +154,26 @@ class _Course:
         """Return a value of the treatment as it would be, had the control group not moved."""
         course = self.at(sample, around)
         if self.by_difference:
-            return _share(value - (course - self.base), self.bounded)
+            return value - (course - self.base)
         return value / _factor(course / self.base)
+
+    def settled(self, values: Sequence[float], usual: float, fewer: float) -> list[float]:
+        """Return values without the control's course as they differ from the usual level by more than added scatter.
+
+        fewer: how much more the treatment scatters than the control, by their traffic.
+        """
+        steps = [_step(one, other, self.by_difference) for one, other in pairwise(values)]
+        own = min(self.added_sd * fewer, median(steps) / STEP_OF_SD if steps else 0.0)
+        scatter = math.hypot(own, self.added_sd * math.sqrt(MEDIAN_OF_MEAN / min(SMOOTHED, len(self.after))))
+        if self.by_difference or usual <= 0.0:
+            return [self.possible(usual + _beyond(value - usual, scatter)) for value in values]
+        logs = [math.log(value / usual) if value > 0.0 else -math.inf for value in values]
+        return [usual * math.exp(_beyond(one, scatter)) for one in logs]
+
+    def possible(self, value: float) -> float:
+        """Return the nearest value that the metric can have."""
+        lowest, highest = (0.0 if self.name in METRICS or self.share else -math.inf), 1.0 if self.share else math.inf
+        return max(lowest, min(highest, value))
 
 
 def _step(one: float, other: float, by_difference: bool) -> float:
@@ -160,16 +183,39 @@ def _step(one: float, other: float, by_difference: bool) -> float:
     return abs(math.log(one) - math.log(other))
 
 
-def _share(value: float, bounded: bool) -> float:
-    return max(0.0, min(1.0, value)) if bounded else value
+def _beyond(change: float, scatter: float) -> float:
+    return math.copysign(max(0.0, abs(change) - scatter), change)
 
 
 def _factor(ratio: float) -> float:
     return max(1.0 / MOST_FACTOR, min(MOST_FACTOR, ratio)) if math.isfinite(ratio) else 1.0
 
 
-def _moved(sample: Sample, courses: Mapping[str, _Course], around: Sequence[Sample]) -> Sample:
+def _without(sample: Sample, courses: Mapping[str, _Course], around: Sequence[Sample]) -> Sample:
+    """Return a sample from before without the course of the control group."""
     known = {name: values[0] for name in courses if (values := values_of([sample], name))}
     moved = {name: courses[name].without(sample, value, around) for name, value in known.items()}
-    own: dict[str, Any] = {name: value for name, value in moved.items() if name in METRICS}
-    return replace(sample, **own, custom={**sample.custom, **{n: v for n, v in moved.items() if n not in METRICS}})
+    return _with(sample, {name: courses[name].possible(value) for name, value in moved.items()})
+
+
+def _settled(
+    post: Sequence[Sample], pre: Sequence[Sample], courses: Mapping[str, _Course], control: Sequence[Sample]
+) -> list[Sample]:
+    """Return the samples without the course of the control group, and without what scatter explains: what is in trouble
+    scatters more than before."""
+    own, others = (values_of(samples, "requests_per_sec") for samples in (post, control))
+    fewer = math.sqrt(max(1.0, mean(others) / mean(own))) if own and others and mean(own) > 0.0 else 1.0
+    found = list(post)
+    for name, course in courses.items():
+        known = [(number, values[0]) for number, sample in enumerate(post) if (values := values_of([sample], name))]
+        before = values_of(pre, name)
+        moved = [course.without(post[number], value, control) for number, value in known]
+        settled = course.settled(moved, level(before) if before else course.base, fewer)
+        for (number, _), value in zip(known, settled, strict=True):
+            found[number] = _with(found[number], {name: value})
+    return found
+
+
+def _with(sample: Sample, values: Mapping[str, float]) -> Sample:
+    own: dict[str, Any] = {name: value for name, value in values.items() if name in METRICS}
+    return replace(sample, **own, custom={**sample.custom, **{n: v for n, v in values.items() if n not in METRICS}})
