@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 # Often set in containers: each of the hundreds of processes of a test run would compile all code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-base setup-bench setup-client setup-external demo run test test-external fuzz check messages bench-api bench-data bench-growth bench-pages bench-poller bench-verdicts bench-waiting clean
+.PHONY: help setup setup-base setup-bench setup-client setup-external demo run test test-external fuzz check messages bench-api bench-data bench-growth bench-pages bench-poller bench-verdicts bench-waiting bench-notifications clean
 
 help:
 	@echo "make setup            virtual environment with all that tests and checks need (nothing twice)"
@@ -102,6 +102,9 @@ bench-pages: setup
 
 bench-verdicts: setup
 	@exec $(PY) -m benchmarks.verdicts $(ARGS)
+
+bench-notifications: setup
+	@exec $(PY) -m benchmarks.notifications $(ARGS)
 
 bench-waiting: setup
 	@exec $(PY) -m benchmarks.waiting $(ARGS)

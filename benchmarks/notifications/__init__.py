@@ -1,0 +1,1 @@
+"""What notifications cost, and whether verdicts wait for them."""
