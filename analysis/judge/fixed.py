@@ -7,6 +7,7 @@ mean is strictly greater than its tolerance. Limits and shares are compared in d
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from statistics import median_low
 
@@ -26,6 +27,7 @@ from analysis.judge.types import (
     Check,
     CheckOutcome,
     Quality,
+    QualityIssue,
     Sample,
     Verdict,
     VerdictName,
@@ -56,8 +58,9 @@ def judge_fixed(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPoli
     not conclusive.
     """
     quality = assess(pre, post, window)
+    quality = replace(quality, issues=(*quality.issues, *_of_control(window)))
     checks = (
-        _check_traffic(pre, post, policy),
+        _check_traffic(pre, post, policy, shared=window.has_control),
         *(_check_limit(metric, pre, post, policy) for metric in LIMITED_METRICS),
         *custom_checks(pre, post, policy, window),
         *expectation_checks(pre, post, policy, window),
@@ -79,6 +82,13 @@ def judge_fixed(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPoli
         basis=Basis(doubts=() if conclusive else tuple(_doubt(quality) or [Fact("low_quality")])),
     )
     return stated(verdict, Seen.of(pre, post, policy, window))
+
+
+def _of_control(window: Window) -> list[QualityIssue]:
+    """Return that limits are the same for everybody: the deployment's control group is compared with for others."""
+    if not window.has_control or not window.final:
+        return []
+    return [QualityIssue("control_not_compared", Fact("quality.control_not_compared"), 0.0)]
 
 
 def _verdict_name(failing: list[Check], *, comparable: bool, conclusive: bool) -> VerdictName:
@@ -133,12 +143,14 @@ def _why_without(metric: str, post: Sequence[Sample]) -> str:
     return "no_samples_after" if not post or any(one.knows(metric) for one in post) else "not_measured_by_source"
 
 
-def _check_traffic(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPolicy) -> Check:
+def _check_traffic(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPolicy, *, shared: bool) -> Check:
+    """Check the traffic. shared: with a control group, which gets a part of it."""
     metric, rule = "requests_per_sec", policy.requests_per_sec
     # Compare the sum instead of the mean, because division would round.
     before, after = values_of(pre, metric), values_of(post, metric)
     total = sum(map(decimal_of, before), Decimal(0))
-    if before and after and total > 0 and total >= decimal_of(rule.min_pre_mean) * len(before):
+    comparable = before and after and not shared
+    if comparable and total > 0 and total >= decimal_of(rule.min_pre_mean) * len(before):
         return _compare_traffic(total, len(before), after, policy)
     mean = float(total / len(before)) if before else None
     if not pre:
@@ -147,6 +159,8 @@ def _check_traffic(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedP
         why = Fact("no_samples_after")
     elif not before or not after:
         why = Fact("measured_only_before" if before else "measured_only_after" if after else "not_measured_by_source")
+    elif shared:
+        why = Fact("shared_by_rollout")
     else:
         why = Fact("too_little_traffic", {"level": mean})
     return _skipped(metric, TRAFFIC, why, baseline=mean, limit=None, tolerance=rule.tolerance)
@@ -270,7 +284,8 @@ def _summary(name: VerdictName, failing: list[Check], quality: Quality, count: i
 
 
 def _doubt(quality: Quality) -> list[Fact]:
-    worst = sorted(quality.issues, key=lambda issue: -issue.penalty)[:2]
+    lowering = (issue for issue in quality.issues if issue.penalty > 0.0)
+    worst = sorted(lowering, key=lambda issue: -issue.penalty)[:2]
     return [issue.fact for issue in worst]
 
 

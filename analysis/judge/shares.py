@@ -5,7 +5,7 @@ How many fewer is known only as a bound: a source may just as well measure the w
 before is taken as the new version's share of it, or as what the new version has, whichever is more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from analysis.judge.levels import mean_of
@@ -15,11 +15,26 @@ from projects.policy import Policy
 SHARED_KINDS = ("rate", "count")
 
 
-def at_share(pre: Sequence[Sample], post: Sequence[Sample], share: float, policy: Policy) -> list[Sample]:
-    """Return PRE with requests, and custom rates and counts, of a share (0..1) of the traffic."""
-    names = ["requests_per_sec", *(one.name for one in policy.custom_metrics if one.kind in SHARED_KINDS)]
+def at_share(
+    pre: Sequence[Sample], post: Sequence[Sample], share: float, policy: Policy, *, requests: bool = True
+) -> list[Sample]:
+    """Return PRE with custom rates and counts of a share (0..1) of the traffic. requests: and with requests of it."""
+    names = ["requests_per_sec"] if requests else []
+    names += shared_metrics(policy)
     factors = {name: factor for name in names if (factor := _factor(pre, post, name, share)) < 1.0}
-    return [_scaled(sample, factors) for sample in pre] if factors else list(pre)
+    return [scaled(sample, factors) for sample in pre] if factors else list(pre)
+
+
+def shared_metrics(policy: Policy) -> list[str]:
+    """Return the custom metrics of which there is more where there is more traffic."""
+    return [one.name for one in policy.custom_metrics if one.kind in SHARED_KINDS]
+
+
+def traffic_factor(before: Sequence[Sample], after: Sequence[Sample]) -> float:
+    """Return how many times the requests of one side the other has; 1.0 where that is not known."""
+    rates = [values_of(samples, "requests_per_sec") for samples in (before, after)]
+    means = [mean_of(values) if values else 0.0 for values in rates]
+    return means[1] / means[0] if min(means) > 0.0 else 1.0
 
 
 def _factor(pre: Sequence[Sample], post: Sequence[Sample], name: str, share: float) -> float:
@@ -29,7 +44,7 @@ def _factor(pre: Sequence[Sample], post: Sequence[Sample], name: str, share: flo
     return min(1.0, max(share, mean_of(after) / mean_of(before)))
 
 
-def _scaled(sample: Sample, factors: dict[str, float]) -> Sample:
+def scaled(sample: Sample, factors: Mapping[str, float]) -> Sample:
     rate, factor = sample.requests_per_sec, factors.get("requests_per_sec", 1.0)
     custom = {name: value * factors.get(name, 1.0) for name, value in sample.custom.items()}
     return replace(sample, requests_per_sec=None if rate is None else rate * factor, custom=custom)

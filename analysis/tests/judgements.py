@@ -166,8 +166,11 @@ def partly_measured() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
         yield pre, post, make_window()
     for pre in (make_pre(15), []):
         yield pre, make_post(), make_window(control_before=tuple(make_pre(15)), control_after=tuple(make_post()))
-    for problem in (None, Fact("http_5xx", {"status": 503, "url": "http://old.example/m"})):
-        yield make_pre(15), make_post(), make_window(has_control=True, control_problem=problem)
+    sides = {"control_before": tuple(make_pre(15)), "control_after": tuple(make_post())}
+    for problem, group in product(
+        (None, Fact("http_5xx", {"status": 503, "url": "http://old.example/m"})), ({}, sides)
+    ):
+        yield make_pre(15), make_post(), make_window(has_control=True, control_problem=problem, **group)
     idle: dict[str, Any] = dict.fromkeys(METRICS[:3])
     yield [replace(one, **idle) for one in make_pre(15)], [replace(one, **idle) for one in make_post()], make_window()
 

@@ -109,6 +109,34 @@ def test_custom_metrics_are_compared_with_the_control_too() -> None:
     assert judged(pre, with_jobs(make_series(10), 1.0), evening, policy).verdict == ROLLBACK
 
 
+@pytest.mark.parametrize("kind", ["adaptive", "fixed"])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+@pytest.mark.parametrize("before", [20, 0])
+def test_what_traffic_brings_moves_with_it_from_one_group_to_the_other(kind: str, share: float, before: int) -> None:
+    def at(samples: list[Sample], part: float, orders: float = 0.8) -> list[Sample]:
+        rates = ((one.requests_per_sec or 0.0) * part for one in samples)
+        return [
+            replace(one, requests_per_sec=rate, custom={"orders": rate * orders})
+            for one, rate in zip(samples, rates, strict=True)
+        ]
+
+    policy = {"kind": kind, "custom_metrics": [{"name": "orders", "kind": "rate", "direction": "either"}]}
+    pre, post = at(make_pre(20), 1.0)[:before], make_series(10)
+    sides = at(make_pre(20, seed=7), 1.0)[:before], at(make_series(10, seed=7), 1.0 - share)
+    good, bad = (judged(pre, at(post, share, orders), sides, policy) for orders in (0.8, 0.1))
+    assert [check_of(one, "orders").outcome for one in (good, bad)] == ["ok", "warning"]
+
+
+def test_fixed_limits_say_what_a_control_group_does_not_change() -> None:
+    before, after = control({"latency_p95": 1500.0})
+    window = make_window(10, has_control=True, control_before=tuple(before), control_after=tuple(after))
+    post = make_series(10, latency_p95=1500.0, requests_per_sec=5.0)
+    found = judge(make_pre(20), post, policy_from_dict({"kind": "fixed"}), window)
+    assert found.failed_metrics == ("latency_p95",)
+    assert "rollout decides" in render(check_of(found, "requests_per_sec").fact)
+    assert "the limits are fixed" in render(found.quality.issues[-1].fact)
+
+
 @pytest.mark.parametrize(("before", "count", "most"), [(1, 5, 4), (2, 10, 2), (20, 5, 3), (20, 10, 2)])
 def test_shared_trouble_that_scatters_is_not_blamed_on_the_deployment(before: int, count: int, most: int) -> None:
     """Errors of 20 %, by a third more or less in each group: what remains of both is a difference of points."""

@@ -174,6 +174,7 @@ FIXED_POLICY = {
     ),
     "not_judged": _("{metric:metric} not judged: {reason}"),
     "no_samples_after": _("no samples after the deployment"),
+    "shared_by_rollout": _("the rollout decides how much of it each of the two groups gets"),
     "not_measured_by_source": _("not measured by the source"),
     "measured_only_before": _("not comparable, measured only before the deployment"),
     "measured_only_after": _("not comparable, measured only after the deployment"),
@@ -300,6 +301,12 @@ QUALITY: dict[str, str | Plural] = {
     ),
     "quality.control_failed": _(
         "judged without the control group, which gave {before:n_samples} before and {after:n_samples} after: {problem}"
+    ),
+    "quality.control_gaps": _(
+        "the control group gave {before:n_samples} before and {after:n_samples} after, and not all it could: {problem}"
+    ),
+    "quality.control_not_compared": _(
+        "the limits are fixed: only custom metrics were compared with the control group, and traffic was not judged"
     ),
     "quality.expired_jobs": _(
         "{collections} expired: no poller ran in time ({before} before, {after} after the deployment)"

@@ -10,7 +10,7 @@ from analysis.judge.adaptive.absolute import hard_limit, judge_first, limited_me
 from analysis.judge.adaptive.alerts import judge_alerts
 from analysis.judge.adaptive.combination import Combined, combine, score
 from analysis.judge.adaptive.confidence import confidence
-from analysis.judge.adaptive.control import controlled, unused, with_levels
+from analysis.judge.adaptive.control import controlled, issues, with_levels
 from analysis.judge.adaptive.cpu import judge_cpu
 from analysis.judge.adaptive.custom import judge_custom
 from analysis.judge.adaptive.early import is_clear, lasting, looks
@@ -75,8 +75,7 @@ def judge_adaptive(
     conclusive = not doubts
     name = WARNING if doubts and name == OK else name
     quality = assess([s for s in before if s.origin != "history"], post, window)
-    if not evidence.control:
-        quality = replace(quality, issues=(*quality.issues, *unused(window)))
+    quality = replace(quality, issues=(*quality.issues, *issues(window, used=bool(evidence.control))))
     sure = confidence(
         name, combined.strength, combined.critical, pre_samples=evidence.worth, calibrated=knobs.calibrated
     )

@@ -13,7 +13,8 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-from analysis.judge.adaptive.levels import level, mean, median
+from analysis.judge.adaptive.levels import level, median
+from analysis.judge.shares import at_share, scaled, shared_metrics, traffic_factor
 from analysis.judge.types import METRICS, Check, QualityIssue, Sample, Window, values_of
 from explain.facts import Fact
 from projects.policy import Policy
@@ -51,9 +52,12 @@ def controlled(pre: Sequence[Sample], post: Sequence[Sample], policy: Policy, wi
     if not post or len(after) < min(FEWEST, len(post)):
         return Controlled(pre, post, window)
     if not any(sample.origin != "history" for sample in pre):
-        return Controlled(_instead(after, post, window), post, plain, "instead")
+        return Controlled(_instead(after, post, window, policy), post, plain, "instead")
     if len(after) < FEWEST or len(before) < min(FEWEST, sum(sample.origin != "history" for sample in pre)):
         return Controlled(pre, post, window)
+    # The rollout moves traffic from one group to the other, and with it what the traffic brings.
+    pre = at_share(pre, post, traffic_factor(pre, post), policy, requests=False)
+    before = tuple(at_share(before, after, traffic_factor(before, after), policy, requests=False))
     shares = (*SHARES, *(metric.name for metric in policy.custom_metrics if metric.kind == "ratio"))
     names = {*METRICS, *(name for sample in post for name in sample.custom)}
     courses = {name: _Course.of(name, before, after, name in shares) for name in names}
@@ -77,18 +81,20 @@ def _levels(metric: str, window: Window) -> dict[str, float]:
     return {name: level(values) for name, values in known.items() if values}
 
 
-def unused(window: Window) -> list[QualityIssue]:
-    """Return the issue of a control group that the deployment has and that could not be compared with."""
+def issues(window: Window, *, used: bool) -> list[QualityIssue]:
+    """Return what is to be told of the deployment's control group: that it could not be compared with, or why it gave
+    less than it could."""
     if not window.has_control or not window.final:
         return []
     counts = {"before": len(window.control_before), "after": len(window.control_after)}
     problem = window.control_problem
     if problem is None:
-        return [QualityIssue("control_unused", Fact("quality.control_unused", counts), 0.0)]
-    return [QualityIssue("control_unused", Fact("quality.control_failed", {**counts, "problem": problem}), 0.0)]
+        return [] if used else [QualityIssue("control_unused", Fact("quality.control_unused", counts), 0.0)]
+    code, text = ("control_gaps", "control_gaps") if used else ("control_unused", "control_failed")
+    return [QualityIssue(code, Fact(f"quality.{text}", {**counts, "problem": problem}), 0.0)]
 
 
-def _instead(control: Sequence[Sample], post: Sequence[Sample], window: Window) -> list[Sample]:
+def _instead(control: Sequence[Sample], post: Sequence[Sample], window: Window, policy: Policy) -> list[Sample]:
     """Return the control's samples as if they were from before, at the traffic of the treatment.
 
     How much traffic each group gets is decided by the rollout, and shows nothing.
@@ -96,14 +102,10 @@ def _instead(control: Sequence[Sample], post: Sequence[Sample], window: Window) 
     first, last = min(sample.collected_at for sample in post), max(sample.collected_at for sample in control)
     ends = min(time for time in (first, window.finished_at, window.started_at) if time is not None)
     shift = last - ends + timedelta(seconds=window.interval_s)
-    rates, own = values_of(control, "requests_per_sec"), values_of(post, "requests_per_sec")
-    factor = mean(own) / mean(rates) if rates and own and mean(rates) > 0.0 else 1.0
-
-    def earlier(sample: Sample) -> Sample:
-        rate = None if sample.requests_per_sec is None else sample.requests_per_sec * factor
-        return replace(sample, collected_at=sample.collected_at - shift, requests_per_sec=rate, origin="pre")
-
-    return [earlier(sample) for sample in control]
+    factors = dict.fromkeys(("requests_per_sec", *shared_metrics(policy)), traffic_factor(control, post))
+    return [
+        replace(scaled(sample, factors), collected_at=sample.collected_at - shift, origin="pre") for sample in control
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +205,7 @@ def _settled(
 ) -> list[Sample]:
     """Return the samples without the course of the control group, and without what scatter explains: what is in trouble
     scatters more than before."""
-    own, others = (values_of(samples, "requests_per_sec") for samples in (post, control))
-    fewer = math.sqrt(max(1.0, mean(others) / mean(own))) if own and others and mean(own) > 0.0 else 1.0
+    fewer = math.sqrt(max(1.0, traffic_factor(post, control)))
     found = list(post)
     for name, course in courses.items():
         known = [(number, values[0]) for number, sample in enumerate(post) if (values := values_of([sample], name))]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from analysis.judge.adaptive.control import controlled
 from analysis.judge.adaptive.evidence import ALMOST, ENOUGH_PRE, GUARD, Evidence, Finding, not_known, outcome, prepare
 from analysis.judge.adaptive.knobs import ALL_ON
 from analysis.judge.adaptive.levels import Contrast, Series, contrast, level
@@ -76,7 +77,8 @@ def custom_checks(pre: Sequence[Sample], post: Sequence[Sample], policy: Policy,
     if not policy.custom_metrics or not post:
         return ()
     adaptive = AdaptivePolicy(custom_metrics=policy.custom_metrics)
-    evidence = prepare(pre, post, policy=adaptive, window=window, knobs=ALL_ON)
+    compared = controlled(pre, post, adaptive, window)
+    evidence = prepare(compared.pre, compared.post, policy=adaptive, window=compared.window, knobs=ALL_ON)
     return tuple(judge_custom(evidence, metric).check for metric in policy.custom_metrics)
 
 
