@@ -157,7 +157,7 @@ def test_too_few_samples_of_the_control_change_nothing() -> None:
     pre, post = make_pre(20), make_series(10, error_rate=0.2)
     before, after = control({"error_rate": 0.2})
     alone = judge(pre, post, policy_from_dict({}), make_window(10))
-    for few in ((before[:2], after), (before, after[:2]), ([], [])):
+    for few in (([], after), (before, after[:2]), ([], [])):
         assert judged(pre, post, few) == alone
 
 
@@ -167,6 +167,9 @@ def test_early_verdicts_know_the_control_group() -> None:
     pre, post, policy = make_pre(20), make_series(6, error_rate=0.4, noisy=False), policy_from_dict({})
     assert judge_early(pre, post, policy, replace(window, control_before=(), control_after=())) is not None
     assert judge_early(pre, post, policy, window) is None
+    # One that has not given enough yet is waited for; one that gives nothing is not.
+    assert judge_early(pre, post, policy, replace(window, control_after=tuple(after[:2]))) is None
+    assert judge_early(pre, post, policy, replace(window, control_after=())) is not None
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -226,7 +229,7 @@ def test_beside_a_control_group_that_does_nothing_the_verdict_is_the_same_as_wit
     assert (beside.verdict, beside.failed_metrics) == (alone.verdict, alone.failed_metrics)
 
 
-@pytest.mark.parametrize(("before", "most"), [(3, 2), (20, 1)])
+@pytest.mark.parametrize(("before", "most"), [(1, 3), (3, 2), (20, 1)])
 def test_a_control_group_that_scatters_widely_raises_few_alarms(before: int, most: int) -> None:
     wrong = 0
     for seed in range(30):

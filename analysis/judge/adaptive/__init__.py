@@ -111,8 +111,11 @@ def judge_early(
 
     Never returns another verdict, and none within the warm-up.
     """
+    weighed = (weigh(pre, look.post, look.policy, look.window) for look in looks(post_so_far, policy, window))
+    # While the control group gives something, what it does as well is not known before it can be compared with.
+    awaits_control = bool(window.control_before and window.control_after)
     strengths = (
-        weigh(pre, look.post, look.policy, look.window)[2].critical for look in looks(post_so_far, policy, window)
+        0.0 if awaits_control and not evidence.control else combined.critical for evidence, _, combined in weighed
     )
     if not is_clear(strengths):
         return None

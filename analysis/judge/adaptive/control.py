@@ -22,7 +22,7 @@ from projects.policy import Policy
 SHARES = ("error_rate", "cpu_usage", "memory_usage")
 # The control's course is the median of so many of its samples around an instant: its own scatter is not its course.
 SMOOTHED = 5
-# Fewer of them show no course; before, as many as the treatment has are enough.
+# Fewer of them after the deployment show no course; before, a single one is a level, though not a sure one.
 FEWEST = 3
 # A course is one where it leaves its own scatter by so many standard errors. Of normal scatter: the median step between
 # neighbours in standard deviations, and the variance of a median beside that of a mean.
@@ -53,7 +53,7 @@ def controlled(pre: Sequence[Sample], post: Sequence[Sample], policy: Policy, wi
         return Controlled(pre, post, window)
     if not any(sample.origin != "history" for sample in pre):
         return Controlled(_instead(after, post, window, policy), post, plain, "instead")
-    if len(after) < FEWEST or len(before) < min(FEWEST, sum(sample.origin != "history" for sample in pre)):
+    if len(after) < FEWEST or not before:
         return Controlled(pre, post, window)
     # The rollout moves traffic from one group to the other, and with it what the traffic brings.
     pre = at_share(pre, post, traffic_factor(pre, post), policy, requests=False)
