@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -44,6 +45,7 @@ class Service(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.signed: dict[str, bool] = {}
+        self.headers: dict[str, list[str]] = {}
 
     def at(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_port}{path}"
@@ -54,6 +56,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.signed[self.path] = "X-SeqPulse-Signature" in self.headers
+        self.server.headers.setdefault(self.path, []).append(str(self.headers))
         latency = LATENCIES.get(self.path)
         body = json.dumps({"metrics": {**METRICS, "latency_p95": latency}}).encode()
         self.send_response(500 if latency is None else 200)
@@ -165,6 +168,29 @@ def test_a_control_group_at_the_same_origin_or_one_that_a_person_configured_gets
     ScheduledJob.objects.filter(job_type="pre_collect").update(status="pending", locked_by="")
     collect(jobs_of("pre_collect"))
     assert service.signed["/old"]
+
+
+@pytest.mark.parametrize("kind", ["endpoint", "openmetrics"])
+def test_credentials_of_a_source_go_to_no_origin_that_a_call_names(
+    kind: str, services: tuple[Service, Service], settings: Any
+) -> None:
+    settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS = 1.0
+    service, other = services
+    made = shop(service.at("/new"), signed=True)
+    headers = {"Authorization": "Bearer marked-token", "X-Tenant": "marked-tenant"}
+    add_source(made.environment, kind, {"url": service.at("/new"), "headers": headers})
+    pipeline = Pipeline(made.api_key)
+    for one in services:
+        one.headers.clear()
+    answer = pipeline.trigger(control=other.at("/old")).json()
+    assert "without signature" in answer["message"]
+    collect(jobs_of("pre_collect"))
+    pipeline.finish(answer["deployment_id"], green=other.at("/green"))
+    collect(jobs_of("post_collect"))
+    assert "marked-token" in "".join(service.headers["/new"])
+    assert {*other.headers} == {"/old", "/green"}
+    sent = "".join(text for texts in other.headers.values() for text in texts)
+    assert not re.search("marked|signature|authorization|nonce", sent, re.IGNORECASE)
 
 
 @pytest.mark.parametrize("trusted", [True, False])
