@@ -216,6 +216,39 @@ def test_a_green_endpoint_is_asked_for_the_window_and_signed_only_where_a_person
     assert Environment.objects.get().metrics_endpoint == service.at("/new")
 
 
+def test_only_the_finish_that_closes_names_the_green_endpoint(services: tuple[Service, Service]) -> None:
+    service, other = services
+    pipeline = Pipeline(shop(service.at("/new")).api_key)
+    uuid = pipeline.start()
+    assert pipeline.finish(uuid, green="green.example").json()["error"]["fields"].keys() == {"green"}
+    assert pipeline.finish(uuid, green=other.at("/green")).json()["status"] == "accepted"
+    for repeated in ({"green": other.at("/green")}, {"green": other.at("/old")}, {}):
+        assert pipeline.finish(uuid, **repeated).json()["status"] == "ignored"
+    assert Deployment.objects.get().green == other.at("/green")
+
+
+def test_the_guard_is_between_us_and_a_green_endpoint(services: tuple[Service, Service]) -> None:
+    service, _ = services
+    pipeline = Pipeline(shop(service.at("/new")).api_key)
+    answer = pipeline.finish(pipeline.start(), green="http://169.254.169.254/latest").json()
+    assert "169.254.169.254" in answer["message"]
+    assert {getattr(one, "code", "") for one in collect(jobs_of("post_collect"))} == {"blocked"}
+
+
+def test_other_sources_take_no_endpoint_of_a_finish_and_refuse_none(services: tuple[Service, Service]) -> None:
+    service, other = services
+    made = shop()
+    add_source(made.environment, "prometheus", {"url": service.at("/"), "expressions": {"cpu_usage": "up{}"}})
+    pipeline = Pipeline(made.api_key)
+    for name in ("metrics_endpoint", "green"):
+        uuid = pipeline.start(metrics_endpoint=service.at("/new"))
+        answer = pipeline.finish(uuid, **{name: other.at("/green")}).json()
+        assert answer["status"] == "accepted"
+        assert ("of no use" in answer["message"]) == (name == "green")
+    assert set(Deployment.objects.values_list("green", flat=True)) == {""}
+    assert Environment.objects.get().metrics_endpoint == ""
+
+
 def test_a_control_group_that_fails_costs_no_sample_and_is_told(services: tuple[Service, Service]) -> None:
     service, _ = services
     deployment = begun(shop(service.at("/new")), service.at("/broken"))
