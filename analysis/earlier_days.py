@@ -1,5 +1,6 @@
 """Load what the environment's levels were at the same minutes of earlier days (UTC), without what was judged bad."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,6 +9,7 @@ from typing import Any
 
 from django.db import connection
 
+from analysis.judge.levels import mean_of
 from analysis.judge.types import METRICS, EarlierDay, Sample
 from common.arrays import array
 from deployments.models import Deployment
@@ -29,7 +31,8 @@ Period = tuple[datetime, datetime]
 # verdict is not a good one (as `ended_ok` in evidence.py decides), and which is not excluded. OFFSET 0 keeps
 # the inner queries apart: each looks up its own few hours instead of joining all deployments of the environment.
 FIND = f"""
-SELECT place, days_ago, {", ".join(f"avg(level.{metric})" for metric in METRICS)}
+SELECT place, days_ago, jsonb_agg(custom_metrics) FILTER (WHERE custom_metrics IS NOT NULL)::text,
+    {", ".join(f"avg(level.{metric})" for metric in METRICS)}
 FROM unnest(%(places)s::int[], %(environments)s::bigint[], %(since)s::timestamptz[], %(until)s::timestamptz[])
     AS wanted(place, environment, since, until)
 CROSS JOIN generate_series(1, %(oldest)s) AS days_ago
@@ -107,7 +110,10 @@ def load_earlier_days(wanted: Sequence[tuple[int, TimesOfDay]]) -> list[tuple[Ea
     }
     with connection.cursor() as cursor:
         cursor.execute(FIND, values)
-        found = {(place, days_ago): levels_from(levels) for place, days_ago, *levels in cursor.fetchall()}
+        found = {
+            (place, days_ago): levels_from(means) | custom_levels(custom)
+            for place, days_ago, custom, *means in cursor.fetchall()
+        }
     return [tuple(islice(_days(found, 2 * number), DAYS_USED)) for number in range(len(wanted))]
 
 
@@ -120,8 +126,15 @@ def _days(found: dict[tuple[int, int], dict[str, float]], place: int) -> Iterabl
 
 def levels_from(means: Sequence[float | None]) -> dict[str, float]:
     """Return the known levels by metric."""
-    return {
-        metric: float(f"{mean:.{SIGNIFICANT_DIGITS}g}")
-        for metric, mean in zip(METRICS, means, strict=True)
-        if mean is not None
-    }
+    return {metric: rounded(mean) for metric, mean in zip(METRICS, means, strict=True) if mean is not None}
+
+
+def custom_levels(text: str | None) -> dict[str, float]:
+    """Return the levels of custom metrics by name. text: a JSON list of those of each slot; None: there are none."""
+    slots: list[dict[str, float]] = json.loads(text or "[]")
+    names = dict.fromkeys(name for slot in slots for name in slot)
+    return {name: rounded(mean_of([slot[name] for slot in slots if name in slot])) for name in names}
+
+
+def rounded(mean: float) -> float:
+    return float(f"{mean:.{SIGNIFICANT_DIGITS}g}")

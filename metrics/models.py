@@ -215,7 +215,8 @@ class MetricLevel(models.Model):
     """The levels of an environment in five minutes that begin at `start`: mean of each metric over its samples.
 
     Kept longer than the samples (metrics/levels.py). NULL: no sample has the metric; latency_p95 is of samples with
-    requests. Like metric_samples the table can be distributed by environment_id and has no foreign key in the database.
+    requests; custom_metrics: means of those of the environment's policy, by name. Like metric_samples the table can be
+    distributed by environment_id and has no foreign key in the database.
     """
 
     pk = models.CompositePrimaryKey("environment_id", "start")
@@ -229,6 +230,7 @@ class MetricLevel(models.Model):
     error_rate = models.FloatField(null=True)
     cpu_usage = models.FloatField(null=True)
     memory_usage = models.FloatField(null=True)
+    custom_metrics = models.JSONField(null=True)
 
     class Meta:
         db_table = "metric_levels"

@@ -15,7 +15,7 @@ import analysis.texts  # noqa: F401  (registers the sentences)
 from analysis.judge import judge, judge_early
 from analysis.judge.adaptive.lines import NORMAL
 from analysis.judge.hints import hints
-from analysis.judge.types import METRICS, OK, ROLLBACK, WARNING, Check, Sample, Verdict, Window
+from analysis.judge.types import METRICS, OK, ROLLBACK, WARNING, Check, EarlierDay, Sample, Verdict, Window
 from analysis.recorded import hint_columns, read_recorded, verdict_json
 from analysis.tests.adaptive_samples import NOON, check_of, make_pre, make_series, make_window
 from explain.rendering import render
@@ -264,3 +264,40 @@ def test_custom_metrics_change_nothing_about_the_five() -> None:
     beside = judge(both[0], both[1], policy_of(), make_window(10))
     assert [check for check in beside.checks if check.metric in METRICS] == list(plain.checks)
     assert (beside.verdict, beside.confidence, beside.summary) == (plain.verdict, plain.confidence, plain.summary)
+
+
+NIGHT = tuple(EarlierDay(days, {"jobs": 42.0 + days}, {"jobs": (42.0 + days) * 0.3}) for days in (1, 2, 7))
+
+
+@pytest.mark.parametrize("kind", ["adaptive", "fixed"])
+@pytest.mark.parametrize(
+    ("days", "now", "outcome"),
+    [
+        ((), 12.6, "warning"),
+        (NIGHT, 12.6, "ok"),
+        (NIGHT, 15.0, "ok"),
+        (NIGHT, 1.0, "critical"),
+        # What usually falls at this hour, and stays, is no finding where down is bad.
+        (NIGHT, 42.0, "ok"),
+        # Days that disagree predict nothing.
+        ((NIGHT[0], EarlierDay(2, {"jobs": 40.0}, {"jobs": 80.0})), 12.6, "warning"),
+        (
+            tuple(EarlierDay(n, {"other": 9.0, "jobs": 0.0}, {"other": 1.0, "jobs": 5.0}) for n in (1, 2)),
+            12.6,
+            "warning",
+        ),
+    ],
+)
+def test_what_falls_at_this_hour_on_earlier_days_is_no_fault(
+    kind: str, days: tuple[EarlierDay, ...], now: float, outcome: str
+) -> None:
+    policy = policy_of(kind, kind="rate", unit="/min", direction="down_is_bad")
+    window = make_window(10, earlier_days=days)
+    assert check_of(judge(before(20, 42.0), series(10, now), policy, window), "jobs").outcome == outcome
+
+
+def test_a_backlog_that_usually_grows_at_this_hour_is_no_fault() -> None:
+    days = tuple(EarlierDay(n, {"jobs": 100.0}, {"jobs": 400.0}) for n in (1, 2, 7))
+    pre, post, policy = before(20, 100.0), series(10, 400.0), policy_of(direction="up_is_bad")
+    alone, usual = (judge(pre, post, policy, make_window(10, earlier_days=known)) for known in ((), days))
+    assert (alone.verdict, usual.verdict) == (ROLLBACK, OK)

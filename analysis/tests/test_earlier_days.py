@@ -34,7 +34,7 @@ def deployed(environment: Environment, **columns: Any) -> Deployment:
     return make_deployment(environment=environment, state="finished", **values)
 
 
-def level(environment: Environment, start: datetime, **metrics: float | None) -> MetricLevel:
+def level(environment: Environment, start: datetime, **metrics: Any) -> MetricLevel:
     return MetricLevel.objects.create(environment=environment, start=start, samples=5, **{**HEALTHY, **metrics})
 
 
@@ -69,6 +69,17 @@ def test_a_level_is_the_mean_of_its_slots_and_absent_where_none_has_the_metric(e
     assert day.after == {
         name: value for name, value in {**HEALTHY, "requests_per_sec": 10.0}.items() if name in day.after
     }
+
+
+def test_custom_metrics_have_levels_too(environment: Environment) -> None:
+    given: list[dict[str, float] | None] = [{"jobs": 10.0}, {"jobs": 20.0, "backlog": 7.0}, None]
+    for number, custom in enumerate(given, -2):
+        level(environment, START - DAY + number * SLOT, custom_metrics=custom)
+    level(environment, START + HOUR - DAY)
+    deployment = deployed(environment)
+    [day] = load_evidence([deployment], START + 2 * HOUR)[deployment.pk].window.earlier_days
+    assert day.before == {**HEALTHY, "jobs": 15.0, "backlog": 7.0}
+    assert day.after.keys() == HEALTHY.keys()
 
 
 def test_the_minutes_are_those_of_the_samples() -> None:

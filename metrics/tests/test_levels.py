@@ -57,6 +57,23 @@ def test_only_samples_with_requests_have_a_latency(environment: Environment) -> 
     assert found(environment, "cpu_usage")[10] == (1, None)
 
 
+def test_custom_metrics_of_the_policy_have_levels(environment: Environment) -> None:
+    environment.policy = {"custom_metrics": [{"name": "jobs"}, {"name": "backlog"}, {"name": "absent"}]}
+    environment.save()
+    odd: list[Any] = [{"jobs": 1, "other": 5}, {"jobs": 3.0, "backlog": -1e300}, {"jobs": "many"}, None]
+    for minutes_ago, custom in enumerate(odd, 1):
+        sample(environment, minutes_ago=minutes_ago, custom_metrics=custom)
+    sample(environment, minutes_ago=6)
+    aggregate(NOW)
+    custom_levels = list(MetricLevel.objects.order_by("start").values_list("custom_metrics", flat=True))
+    assert custom_levels == [None, {"jobs": 2.0, "backlog": -(10**150)}]
+    for wrong in ({}, {"custom_metrics": {"name": ["jobs"]}}, {"custom_metrics": "jobs"}):
+        MetricLevel.objects.all().delete()
+        Environment.objects.update(policy=wrong)
+        aggregate(NOW)
+        assert MetricLevel.objects.filter(custom_metrics__isnull=True).count() == 2
+
+
 def test_values_beyond_all_reason_do_not_stop_it(environment: Environment) -> None:
     for minutes_ago in (1, 2, 3):
         sample(environment, minutes_ago=minutes_ago, requests_per_sec=1.7e308)

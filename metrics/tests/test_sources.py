@@ -74,6 +74,8 @@ def pre_job(deployment: Deployment) -> Job:
 
 def test_the_minutes_before_trigger_come_at_once(prometheus: str, made: NewProject) -> None:
     environment = made.environment
+    environment.policy = {"custom_metrics": [{"name": "checkouts_per_minute"}]}
+    environment.save()
     source = add_source(environment, "prometheus", config_of(prometheus))
     deployment = start_deployment(
         made.project, Trigger(env="prod", metrics_endpoint="https://other.example/m")
@@ -93,6 +95,7 @@ def test_the_minutes_before_trigger_come_at_once(prometheus: str, made: NewProje
     levels = list(MetricLevel.objects.filter(environment=environment))
     assert 6 <= len(levels) <= 14
     assert {level.requests_per_sec for level in levels} == {30.0}
+    assert [level.custom_metrics for level in levels] == [{"checkouts_per_minute": 1800}] * len(levels)
     source.refresh_from_db()
     assert source.answered_at is not None
     assert source.failure is None

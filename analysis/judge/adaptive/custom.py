@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from analysis.judge.adaptive.control import controlled
+from analysis.judge.adaptive.earlier import Shift, of_earlier_days
 from analysis.judge.adaptive.evidence import ALMOST, ENOUGH_PRE, GUARD, Evidence, Finding, not_known, outcome, prepare
 from analysis.judge.adaptive.knobs import ALL_ON
 from analysis.judge.adaptive.levels import Contrast, Series, contrast, level
 from analysis.judge.adaptive.lines import ROLLBACK_SHARE, SENSITIVITY_SCALE, WARNING_SHARE
 from analysis.judge.adaptive.passed import TOLERATED, with_reason
-from analysis.judge.types import CUSTOM, Check, Sample, Window, amount, custom_name, values_of
+from analysis.judge.types import CUSTOM, Check, EarlierDay, Sample, Window, amount, custom_name, values_of
 from explain.facts import Fact, Param
 from projects.policy import AdaptivePolicy, CustomMetric, Margin, Policy
 
@@ -163,6 +164,7 @@ def _contrast(view: Evidence, metric: CustomMetric, values: _Values, sign: float
     if metric.kind == "ratio":
         noise = RATIO_NOISE * math.sqrt(max(0.0, usual * (1.0 - usual))) + LEAST_RATIO_NOISE
     chance = _chance(values)
+    rise = _usual_move(view.window.earlier_days, metric.name, sign)
     series = Series(
         pre=values.pre,
         pre_minutes=view.pre_minutes,
@@ -171,6 +173,8 @@ def _contrast(view: Evidence, metric: CustomMetric, values: _Values, sign: float
         last=values.last,
         history=(*view.scatter(lambda samples: values_of(samples, metric.name)), *_steps(values)),
         age=view.pre_age / 60.0,
+        rise=abs(usual * math.expm1(rise.change)),
+        rise_error=abs(usual * math.exp(rise.change)) * rise.error,
     )
     result = contrast(
         series, sign=sign, prior_noise=math.hypot(noise, chance), wander=WANDER * abs(usual), knobs=view.knobs
@@ -185,6 +189,12 @@ def _contrast(view: Evidence, metric: CustomMetric, values: _Values, sign: float
         whole_error=error(len(values.body), result.whole_error),
         last_error=error(len(values.last), result.last_error),
     )
+
+
+def _usual_move(days: Sequence[EarlierDay], name: str, sign: float) -> Shift:
+    """Return how far the metric moves in the bad direction at this hour; none if earlier days predict no such move."""
+    found = of_earlier_days(days, name)
+    return found if found is not None and sign * found.change > 0.0 else Shift()
 
 
 def _steps(values: _Values) -> list[list[float]]:
