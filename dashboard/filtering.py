@@ -111,11 +111,15 @@ class ListFilters(forms.Form):
     def __init__(self, data: Mapping[str, Any], scope: Scope) -> None:
         super().__init__({name: data.get(name) for name in data})
         self.scope = scope
-        names = ((name, name) for name in scope.environment_names)
-        for field, choices in (("project", scope.labels.items()), ("environment", names)):
+        for field, choices in self.offered().items():
             offered: Any = self.fields[field]
             offered.choices = [*offered.choices, *choices]
         self.full_clean()
+
+    def offered(self) -> dict[str, Iterable[tuple[str, Any]]]:
+        """Return the choices of fields that depend on what the user may see."""
+        names = ((name, name) for name in self.scope.environment_names)
+        return {"project": self.scope.labels.items(), "environment": names}
 
     def clean(self) -> dict[str, Any]:
         data = self.cleaned_data

@@ -1,9 +1,10 @@
 """Filters and queries of the page of hints; the number of queries is fixed."""
 
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Count, F, Func, TextField
 from django.db.models.functions import TruncDay
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -12,8 +13,10 @@ from analysis.models import Hint, HintQuerySet
 from analysis.texts.hints import HINTS
 from dashboard.filtering import ListFilters, choice_field
 from dashboard.hints.code_charts import CodeCharts, draw
-from dashboard.keyset import PAGE_SIZE, Page, Part, few_or_all, load, place_of, read, written
+from dashboard.keyset import PAGE_SIZE, Page, Part, few_or_all, load, one_of, place_of, read, written
 from dashboard.labels import METRICS, SEVERITIES
+from dashboard.scope import Scope
+from projects.models import Environment
 
 CODES = sorted({key.partition(".")[0] for key in HINTS})
 SEVERITY_LABELS = {name: status.label for name, status in SEVERITIES.items()}
@@ -33,6 +36,10 @@ class HintFilters(ListFilters):
     model, through, moment = Hint, "deployment__", "created_at"
     equal = ("severity", "code", "metric")
 
+    def offered(self) -> dict[str, Iterable[tuple[str, Any]]]:
+        custom = ((name, name.replace("_", " ")) for name in custom_metrics(self.scope))
+        return {**super().offered(), "metric": custom}
+
     def counted_span(self) -> tuple[datetime, datetime]:
         """Return the period counted by day: the last days of the selected time."""
         since, until = self.span()
@@ -40,6 +47,21 @@ class HintFilters(ListFilters):
         days = USUAL_DAYS if since is None else MOST_DAYS
         earliest = midnight(end) - timedelta(days=days - 1)
         return max(since, earliest) if since is not None else earliest, end
+
+
+class CustomNames(Func):
+    """The names of the custom metrics of a policy, a row each."""
+
+    template = "(jsonb_path_query(%(expressions)s, '$.custom_metrics[*].name') #>> '{}')"
+    output_field = TextField()
+
+
+def custom_metrics(scope: Scope) -> list[str]:
+    """Return the names of the custom metrics of all environments that the user sees. One query."""
+    rows = Environment.objects.filter(deleting_at=None)
+    if not scope.everything:
+        rows = rows.filter(one_of("project_id", [project.pk for project in scope.projects]))
+    return sorted({name for name in rows.values_list(CustomNames(F("policy")), flat=True).distinct() if name})
 
 
 def midnight(at: datetime) -> datetime:

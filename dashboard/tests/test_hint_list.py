@@ -137,8 +137,22 @@ def test_the_page_takes_a_fixed_number_of_queries(browser_of, environment, djang
         for _ in range(count):
             make_hint(deployment)
         for query in ({}, {"severity": "warning", "range": "7d"}, {"cursor": "x", "environment": environment.name}):
-            # Session, user, projects; count, ids of the page, rows; counts by day.
-            assert queries_of(browser_of, HINTS, **query) == 7
+            # Session, user, projects, custom metrics; count, ids of the page, rows; counts by day.
+            assert queries_of(browser_of, HINTS, **query) == 8
+
+
+def test_hints_are_found_by_the_custom_metrics_of_the_environments_that_one_sees(
+    user, hints, browser_of, environment
+) -> None:
+    theirs = make_environment(project=make_project(name="theirs"), name="prod")
+    for one, names in ((environment, ["checkouts_per_minute", "jobs"]), (theirs, ["secret_jobs"])):
+        one.policy = {"custom_metrics": [{"name": name} for name in names]}
+        one.save()
+    hints["custom"] = hint(environment, 1, code="custom_metric", metric="checkouts_per_minute")
+    assert listed(user, hints, {"metric": "checkouts_per_minute"}) == ["custom"]
+    assert listed(user, hints, {"metric": "secret_jobs"}) == []
+    body = browser_of.get(HINTS, {"metric": "jobs"}).content.decode()
+    has(body, ">checkouts per minute</option>", " selected>jobs</option>", without=["secret"])
 
 
 def test_nothing_found_leads_on(browser_of, environment) -> None:
