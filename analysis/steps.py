@@ -29,6 +29,8 @@ from scheduler.retry import RetryPolicy
 
 logger = structlog.get_logger(__name__)
 
+# A step that began before finish gets its verdict, which may come after that of the deployment.
+JUDGED_STILL = (State.RUNNING, State.FINISHED, State.ANALYZED)
 MOST_SAMPLES = 60
 MOST_SECONDS = 3600
 RETRY = RetryPolicy((1.0, 5.0, 30.0))
@@ -65,7 +67,7 @@ def begin_step(project: Project, uuid: UUID, *, percent: int, seconds: float | N
             raise UnknownDeployment(uuid)
         steps = list(Step.objects.filter(deployment=deployment).order_by("number"))
         known = next((step for step in steps if step.percent == percent), None)
-        if known is not None and (known.verdict or deployment.state in (State.RUNNING, State.FINISHED)):
+        if known is not None and (known.verdict or deployment.state in JUDGED_STILL):
             return Stepped(known, is_new=False)
         if deployment.state != State.RUNNING:
             raise closed(deployment)

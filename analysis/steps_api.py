@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from analysis.api import MAX_RETRY_AFTER_S, WAIT_SCHEMA, WaitRequest, deployment_called
 from analysis.models import Step, VerdictName
+from analysis.recorded import without_facts
 from analysis.steps import MOST_SECONDS, NoStep, UnknownDeployment, begin_step
 from common.holding import Answer, can_hold, hold, rendered
 from common.listing import StrictAPIView
@@ -81,7 +82,7 @@ def answer_of(step: Step, uuid: UUID) -> dict[str, Any]:
         "conclusive": step.conclusive,
         "shadow": step.shadow,
         "summary": render(judged.verdict.summary) if judged else None,
-        "checks": (step.outcome or {}).get("checks", []),
+        "checks": without_facts((step.outcome or {}).get("checks", [])),
         "starts_at": step.starts_at.isoformat(),
         "verdict_due_at": step.ends_at.isoformat(),
     }

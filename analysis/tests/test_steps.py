@@ -82,6 +82,8 @@ def test_a_step_is_measured_judged_and_says_what_is_next(pipeline: Pipeline) -> 
         True,
     )
     assert again["summary"]
+    assert "message" in again["checks"][0]
+    assert not any("fact" in check for check in again["checks"])
     assert step(pipeline, deployment, 50).json()["number"] == 2
     measure(deployment, 2, requests_per_sec=RATE / 2, error_rate=0.4)
     judge_steps(deployment)
@@ -150,6 +152,25 @@ def test_a_deployment_that_is_over_takes_no_steps(pipeline: Pipeline) -> None:
     open_jobs = ScheduledJob.objects.filter(deployment=other, status="pending")
     assert not open_jobs.filter(job_type__startswith="step").exists()
     assert pipeline.post("/deployments/00000000-0000-4000-8000-000000000000/step", {"percent": 5}).status_code == 404
+
+
+def test_a_short_step_is_a_sample_and_one_that_is_asked_for_late_gets_its_verdict(pipeline: Pipeline) -> None:
+    deployment = begin(pipeline)
+    assert step(pipeline, deployment, 1, seconds=0.5).status_code == 400
+    step(pipeline, deployment, 1, seconds=1)
+    assert ScheduledJob.objects.filter(job_type="step_collect").count() == 1
+    measure(deployment, 1, count=1, requests_per_sec=RATE / 50)
+    step(pipeline, deployment, 2, seconds=1)
+    # The one before is asked for again, and begins nothing.
+    assert step(pipeline, deployment, 1).json()["status"] == "existing"
+    measure(deployment, 2, count=1, error_rate=0.9)
+    pipeline.finish(deployment.uuid)
+    Deployment.objects.update(state="analyzed")
+    assert step(pipeline, deployment, 2).json()["next"] == "wait"
+    judge_steps(deployment)
+    found = [step(pipeline, deployment, percent).json() for percent in (1, 2)]
+    assert [(one["next"], one["conclusive"]) for one in found] == [("continue", True), ("rollback", True)]
+    assert step(pipeline, deployment, 3).json()["error"]["code"] == "analyzed"
 
 
 def test_with_a_control_group_a_step_is_compared_with_it(pipeline: Pipeline) -> None:

@@ -10,7 +10,7 @@ from django.utils import translation
 
 from analysis.evidence import problem_of_control
 from analysis.judge.types import METRICS
-from analysis.models import DeploymentVerdict, Feedback
+from analysis.models import DeploymentVerdict, Feedback, Step
 from analysis.recorded import JudgedOn, without_facts
 from analysis.serializers import HintSerializer, VerdictSerializer
 from dashboard.deployments.queries import Detail
@@ -54,6 +54,7 @@ def document(detail: Detail) -> dict[str, Any]:
             "policy": verdict.policy if verdict is not None else None,
             "judged_on": judged_on(detail),
             "verdict": verdict_of(verdict),
+            "steps": [step_of(step) for step in detail.steps],
             "hints": HintSerializer(detail.hints, many=True).data,
             "feedback": feedback_of(detail.feedback),
             "revisions": without_facts(verdict.revisions or []) if verdict is not None else [],
@@ -123,6 +124,11 @@ def sample_of(sample: MetricSample, origin: str) -> dict[str, Any]:
 
 def verdict_of(verdict: DeploymentVerdict | None) -> dict[str, Any] | None:
     return without_facts({name: getattr(verdict, name) for name in VERDICT}) if verdict is not None else None
+
+
+def step_of(step: Step) -> dict[str, Any]:
+    values = {name: getattr(step, name) for name in ("number", "percent", "samples", "interval_s", "starts_at")}
+    return {**values, **without_facts(step.outcome or {}), "verdict": step.verdict or None, "judged_at": step.judged_at}
 
 
 def english(note: Any) -> str:

@@ -55,3 +55,5 @@ def test_steps_of_a_rollout_are_in_the_timeline_with_their_verdicts(browser_of, 
     at = deployment.started_at + timedelta(minutes=5)
     Step.objects.filter(pk=begun.pk).update(verdict="warning", outcome={"verdict": "warning", **summary}, judged_at=at)
     shows(browser_of.get(address(deployment)), "Step 25 %: Warning", "It is slower.")
+    [step] = browser_of.get(f"{address(deployment)}download.json").json()["steps"]
+    assert (step["percent"], step["verdict"], step["summary"]) == (25, "warning", "It is slower.")
