@@ -500,7 +500,8 @@ def of_step(evidence: Evidence, step: Step, lost: Sequence[ScheduledJob], now: d
         earlier_days=(),
         control_after=after,
     )
-    pre = evidence.pre if after else at_share(evidence.pre, post, step.percent / 100, evidence.policy)
+    shared = evidence.window.has_control
+    pre = evidence.pre if shared else at_share(evidence.pre, post, step.percent / 100, evidence.policy)
     return replace(evidence, pre=tuple(pre), post=post, window=window)
 
 

@@ -92,6 +92,21 @@ def test_traffic_that_the_rollout_moves_between_the_groups_is_no_loss(share: flo
     assert "rollout" in render(check_of(found, "requests_per_sec").fact)
 
 
+@pytest.mark.parametrize("given", [0, 2])
+def test_a_canary_whose_control_group_fails_has_lost_no_traffic_either(given: int) -> None:
+    def ordered(samples: list[Sample]) -> list[Sample]:
+        return [replace(one, custom={"orders": (one.requests_per_sec or 0.0) * 2.0}) for one in samples]
+
+    policy = policy_from_dict({"custom_metrics": [{"name": "orders", "kind": "rate", "direction": "down_is_bad"}]})
+    window = make_window(10, has_control=True, control_after=tuple(make_series(given)))
+    pre = ordered(make_pre(20))
+    good, bad = (
+        judge(pre, ordered(make_series(10, requests_per_sec=5.0, error_rate=errors)), policy, window)
+        for errors in (0.002, 0.4)
+    )
+    assert (good.verdict, good.conclusive, bad.failed_metrics) == (OK, True, ("error_rate",))
+
+
 def test_a_canary_that_gets_no_requests_is_not_exercised() -> None:
     found = judged(make_pre(20), make_series(10, requests_per_sec=0.0, latency_p95=0.0), control({}))
     assert (found.verdict, found.conclusive) == (WARNING, False)

@@ -141,7 +141,8 @@ def _findings(evidence: Evidence, found: Completeness) -> list[Finding]:
     unknown = {metric: check for metric in judged if (check := not_known(evidence, metric)) is not None}
     if evidence.pre:
         for metric in judged:
-            if evidence.control and metric == "requests_per_sec" and metric not in unknown:
+            shared = evidence.control or evidence.window.has_control
+            if shared and metric == "requests_per_sec" and metric not in unknown:
                 unknown[metric] = Check(metric, "not_comparable", "skipped", "traffic_is_shared")
             finding = None if metric in unknown else _RULES[metric](evidence.knowing(metric))
             findings.append(finding or Finding(unknown.get(metric) or _skipped(metric, evidence)))

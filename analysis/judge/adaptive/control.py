@@ -47,16 +47,17 @@ class Controlled:
 def controlled(pre: Sequence[Sample], post: Sequence[Sample], policy: Policy, window: Window) -> Controlled:
     """Return the samples as they would be if the control group had not changed."""
     before, after = window.control_before, window.control_after
+    if not post or not (window.has_control or after):
+        return Controlled(pre, post, window)
     # The control group knows the hour better than earlier days do.
     plain = replace(window, earlier_days=())
-    if not post or len(after) < min(FEWEST, len(post)):
-        return Controlled(pre, post, window)
-    if not any(sample.origin != "history" for sample in pre):
+    fresh = any(sample.origin != "history" for sample in pre)
+    if not fresh and len(after) >= min(FEWEST, len(post)):
         return Controlled(_instead(after, post, window, policy), post, plain, "instead")
-    if len(after) < FEWEST or not before:
-        return Controlled(pre, post, window)
     # The rollout moves traffic from one group to the other, and with it what the traffic brings.
     pre = at_share(pre, post, traffic_factor(pre, post), policy, requests=False)
+    if not fresh or not before or len(after) < FEWEST:
+        return Controlled(pre, post, window)
     before = tuple(at_share(before, after, traffic_factor(before, after), policy, requests=False))
     shares = (*SHARES, *(metric.name for metric in policy.custom_metrics if metric.kind == "ratio"))
     names = {*METRICS, *(name for sample in post for name in sample.custom)}
