@@ -14,7 +14,7 @@ from deployments.control import PRE_SAMPLES, Control, is_configured
 from explain.errors import ExplainedError
 from metrics.fetching import shared_fetcher
 from metrics.measuring import measure
-from metrics.models import Group, Phase, Source
+from metrics.models import Group, Phase
 from metrics.sources import source_kind
 from metrics.sources.base import Asking
 from metrics.sources.http_endpoint import Answered, Configured, ControlGroup, Endpoint, answer_of, collect
@@ -78,11 +78,6 @@ def endpoint_of(environment: Environment, url: str | None = None) -> Endpoint:
     )
 
 
-def sources_of(environment: Environment) -> list[Configured]:
-    """Return the environment's sources, none where only its endpoint is asked."""
-    return [Configured(row.pk, row.kind, row.config) for row in Source.objects.filter(environment=environment)]
-
-
 def as_named(endpoint: Endpoint, url: str, *, configured: bool) -> Endpoint:
     """Return the endpoint at a URL that a call names. configured: whether a person configured its origin; only then
     requests are signed."""
@@ -114,8 +109,9 @@ def collect_for(job: Job, endpoint: Endpoint, ended: RunEnded) -> None:
 
     `ended` gets what store_samples takes, or a JobError.
     """
-    if endpoint.sources or endpoint.control is not None:
-        task = asyncio.ensure_future(measure_both(job, endpoint) if endpoint.control else measure_for(job, endpoint))
+    group = endpoint.control
+    if endpoint.sources or group is not None:
+        task = asyncio.ensure_future(measure_both(job, endpoint, group) if group else measure_for(job, endpoint))
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
         task.add_done_callback(lambda done: ended(done.exception() or done.result()))
@@ -178,14 +174,11 @@ async def measure_for(job: Job, endpoint: Endpoint, asking: Asking | None = None
     return Collected(endpoint.environment_id, samples, found.days, found.troubles, found.states)
 
 
-async def measure_both(job: Job, endpoint: Endpoint) -> Collected:
+async def measure_both(job: Job, endpoint: Endpoint, group: ControlGroup) -> Collected:
     """Return what is known of the new version and, at the same instant, of the control group.
 
     A control group that cannot be measured is told and no failure of the job. Raises JobError.
     """
-    group = endpoint.control
-    if group is None:
-        return await measure_for(job, endpoint)
     now = database_time(job)
     # Before, there is only the old version, and that is what the new one is compared with.
     matchers = () if job.phase == Phase.PRE else group.treatment

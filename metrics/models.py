@@ -1,4 +1,4 @@
-"""Samples: what the metrics endpoints answered."""
+"""Samples, the sources that they come from, and what is computed and kept of them."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ class MetricSampleQuerySet(models.QuerySet["MetricSample"]):
 
 
 class MetricSample(models.Model):
-    """One answer of a metrics endpoint: ms, ratios 0..1, requests per second.
+    """What was measured at one instant: ms, ratios 0..1, requests per second.
 
-    collected_at: the database's clock when the answer came in. A metric is NULL where the source does not know it;
-    custom_metrics: further ones by name; instances: how many instances the answer covers.
+    collected_at: by the database's clock, when the answer came in; of a source's past, the time that it is of. A metric
+    is NULL where the source does not know it; custom_metrics: further ones by name; instances: how many it covers.
 
     The table is partitioned by day (metrics/partitions.py) and can be distributed by environment_id, which is part of
     its primary key (id, environment_id, collected_at) and of every unique constraint. No foreign key binds it in the

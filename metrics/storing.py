@@ -55,7 +55,7 @@ METRICS_OF = attrgetter(*METRICS)
 
 @dataclass(slots=True)  # not frozen: that makes it four times as slow, thousands of times a second
 class Sample:
-    """One answer of an environment's endpoint, on its way into metric_samples.
+    """What was measured at one instant, on its way into metric_samples.
 
     deployment_id: None for the baseline. with_previous: the endpoint accepted only the secret from before a rotation.
     """

@@ -51,7 +51,7 @@ MAX_CONFIDENCE = 0.99
 
 
 def judge_fixed(pre: Sequence[Sample], post: Sequence[Sample], policy: FixedPolicy, window: Window) -> Verdict:
-    """Judge by fixed limits, with one check per metric in the order of METRICS.
+    """Judge by fixed limits: one check per metric in the order of METRICS, then custom metrics, journeys and alerts.
 
     Without PRE or POST the verdict is an inconclusive `warning`, whatever the POST samples show: it is unknown whether
     the deployment is the cause. A critical metric that fails on otherwise poor data is still `rollback_recommended`,
