@@ -392,6 +392,8 @@ def load_history(deployment: Deployment) -> list[MetricSample]:
             environment_id=deployment.environment_id,
             finished_at__lt=deployment.started_at,
             finished_at__gte=deployment.started_at - HISTORY_SPAN,
+            # Beside a control group it had a part of the traffic.
+            control__isnull=True,
         )
         .good()
         .order_by("-finished_at")

@@ -1,7 +1,8 @@
 """The levels of environments in slots of five minutes, computed from their samples and kept longer than those.
 
-They say how a service usually is at a time of day. All samples feed them; what was judged bad is left out by whoever
-reads them (analysis/earlier_days.py), so that a mark or an excluded window has its effect later as well.
+They say how a service usually is at a time of day. All samples of the whole service feed them; what was judged bad is
+left out by whoever reads them (analysis/earlier_days.py), so that a mark or an excluded window has its effect later as
+well.
 """
 
 import json
@@ -55,6 +56,8 @@ FROM projects_environment CROSS JOIN LATERAL (
     FROM metric_samples
     WHERE environment_id = projects_environment.id AND phase = ANY(%(phases)s) AND "group" = %(group)s
         AND collected_at >= %(since)s AND collected_at < %(until)s
+        AND NOT (phase = '{Phase.POST}'
+            AND EXISTS (SELECT FROM deployments WHERE id = deployment_id AND control IS NOT NULL))
     GROUP BY 1
 ) AS slots
 WHERE deleting_at IS NULL ORDER BY 1, 2
@@ -90,7 +93,9 @@ def fill_levels(environment_id: int, samples: Sequence[tuple[datetime, Metrics]]
         cursor.execute(FILL, given)
 
 
-OF: dict[str, Any] = {"slot": SLOT, "phases": [str(phase) for phase in Phase.values], "group": str(Group.TREATMENT)}
+# A new version beside a control group, or in a step, has a part of the traffic: no level of the environment.
+WHOLE = [str(phase) for phase in Phase.values if phase != Phase.STEP]
+OF: dict[str, Any] = {"slot": SLOT, "phases": WHOLE, "group": str(Group.TREATMENT)}
 
 
 def slot_of(moment: datetime) -> datetime:

@@ -133,12 +133,6 @@ def document_of(body: bytes) -> dict[str, Any]:
     return document
 
 
-def metrics_object(body: bytes) -> dict[str, Any]:
-    """Return the object that holds the metrics; empty where there are only custom ones. Raises InvalidPayload."""
-    found: dict[str, Any] = document_of(body).get("metrics", {})
-    return found
-
-
 def custom_of(document: Mapping[str, Any]) -> dict[str, float]:
     """Return the custom metrics of an answer by name. Raises InvalidPayload that names what is wrong."""
     if document.get("custom") is None:

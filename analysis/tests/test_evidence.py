@@ -117,6 +117,9 @@ def test_where_pre_is_thin_the_last_good_deployments_help(environment: Environme
     assert origins(evidence).count("history") == 6
     good = Deployment.objects.filter(number__in=[1, 3]).values_list("pk", flat=True)
     assert set(evidence.history_of) == set(good)
+    # A canary had a part of the traffic.
+    Deployment.objects.filter(number=3).update(control={"endpoint": "https://old.example/m"})
+    assert origins(evidence_of(deployment)).count("history") == 3
 
 
 def test_samples_of_a_good_deployment_in_an_excluded_window_are_no_history(environment: Environment) -> None:

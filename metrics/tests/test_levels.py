@@ -38,14 +38,20 @@ def test_a_complete_slot_has_the_mean_of_its_samples(environment: Environment) -
     assert found(environment) == {10: (2, 2.0), 5: (1, 10.0)}
 
 
-def test_all_phases_feed_it_and_those_left_on_the_old_version_do_not(environment: Environment) -> None:
-    deployment = make_deployment(environment=environment, state="finished")
+def test_what_is_of_the_whole_service_feeds_it(environment: Environment) -> None:
+    whole = make_deployment(environment=environment, state="finished")
+    canary = make_deployment(environment=environment, state="finished", control={"selector": 'version="1"'})
     for number, phase in enumerate(Phase.values):
-        own = {} if phase == Phase.BASELINE else {"deployment": deployment}
+        own = {} if phase == Phase.BASELINE else {"deployment": whole}
         sample(environment, minutes_ago=4 - number, phase=phase, requests_per_sec=float(number), **own)
-    sample(environment, minutes_ago=1, phase=Phase.POST, group=Group.CONTROL, deployment=deployment)
+    sample(environment, minutes_ago=1, phase=Phase.POST, group=Group.CONTROL, deployment=whole)
+    sample(environment, minutes_ago=1, phase=Phase.PRE, requests_per_sec=8.0, deployment=canary)
+    # A part of the traffic.
+    sample(environment, minutes_ago=2, phase=Phase.POST, requests_per_sec=100.0, deployment=canary)
     aggregate(NOW)
-    assert found(environment) == {5: (4, 1.5)}
+    # Baseline, before and after; not the step, number 2.
+    assert Phase.values[2] == Phase.STEP
+    assert found(environment) == {5: (4, 3.0)}
 
 
 def test_only_samples_with_requests_have_a_latency(environment: Environment) -> None:
