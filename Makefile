@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 # Often set in containers: each of the hundreds of processes of a test run would compile all code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-base setup-bench setup-client setup-external demo run test test-external fuzz check messages bench-api bench-data bench-growth bench-pages bench-poller bench-verdicts bench-waiting bench-notifications clean
+.PHONY: help setup setup-base setup-bench setup-client setup-external demo run test test-external fuzz check messages bench-api bench-data bench-growth bench-pages bench-poller bench-sources bench-verdicts bench-waiting bench-notifications clean
 
 help:
 	@echo "make setup            virtual environment with all that tests and checks need (nothing twice)"
@@ -27,6 +27,7 @@ help:
 	@echo "make bench-growth     each page, call, claim and sweep at 1, 10 and 100 % of a year at scale (an hour; ARGS=\"--scale 0.01\": minutes)"
 	@echo "make bench-pages      how long each page of the dashboard takes, with 100,000 deployments (minutes)"
 	@echo "make bench-poller     how fast pollers are, beside other ways to do it (minutes; ARGS=--quick: one)"
+	@echo "make bench-sources    samples of 2,000 environments from one Prometheus, scrapes, journeys (minutes; ARGS names parts)"
 	@echo "make bench-verdicts   how often the verdicts are right, beside other judges (minutes)"
 	@echo "make bench-waiting    calls and pages that wait: memory, latency, queries (minutes)"
 	@echo "make clean            removes what these made, except the data in var/"
@@ -99,6 +100,9 @@ bench-growth: setup
 
 bench-pages: setup
 	@exec $(PY) -m benchmarks.pages $(ARGS)
+
+bench-sources: setup
+	@exec $(PY) -m benchmarks.sources $(ARGS)
 
 bench-verdicts: setup
 	@exec $(PY) -m benchmarks.verdicts $(ARGS)
