@@ -171,8 +171,8 @@ def load_alerts(deployments: Sequence[Deployment]) -> dict[int, list[StoredAlert
 
 
 def alerts_of(deployment: Deployment, rows: Iterable[StoredAlert], now: datetime) -> tuple[Alert, ...]:
-    """Return the alerts that fired between trigger and the end of the window, or until now."""
-    begun, until = deployment.started_at, min(observed_until(deployment), now)
+    """Return the alerts that fired between trigger and the end of the window, or until now: steps come before that."""
+    begun, until = deployment.started_at, min(deployment.window_ends_at or now, now)
     found = []
     for row in rows:
         times = [(datetime.fromisoformat(start), _moment(end)) for start, end in row.earlier]
@@ -501,6 +501,7 @@ def of_step(evidence: Evidence, step: Step, lost: Sequence[ScheduledJob], now: d
         # They are of the whole traffic.
         earlier_days=(),
         control_after=after,
+        alerts=tuple(one for one in evidence.window.alerts if one.ended_at is None or one.ended_at >= step.starts_at),
     )
     shared = evidence.window.has_control
     pre = evidence.pre if shared else at_share(evidence.pre, post, step.percent / 100, evidence.policy)

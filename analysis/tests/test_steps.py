@@ -11,9 +11,12 @@ from analysis.jobs import steps
 from analysis.models import Step
 from deployments.models import Deployment
 from deployments.tests.pipeline import ENDPOINT, Pipeline
+from metrics.alerting import parse_alerts, store_alerts
+from metrics.configuring import add_source
 from metrics.models import Group, Phase
 from metrics.storing import store
 from metrics.tests.factories import HEALTHY, make_row, make_sample
+from metrics.tests.test_alerts import alert
 from projects.models import Environment
 from projects.services import NewProject, create_project
 from scheduler.models import ScheduledJob
@@ -184,6 +187,26 @@ def test_with_a_control_group_a_step_is_compared_with_it(pipeline: Pipeline) -> 
     found = step(pipeline, deployment, 25).json()
     assert (found["verdict"], found["next"]) == ("ok", "continue")
     assert "control group" in found["summary"]
+
+
+def test_a_step_is_judged_by_the_alerts_that_fire_in_it(made: NewProject, pipeline: Pipeline) -> None:
+    source = add_source(made.environment, "alerts", {})
+    deployment = begin(pipeline)
+    # It began longer ago than a window lasts.
+    Deployment.objects.update(started_at=timezone.now() - timedelta(minutes=30))
+    ended = {"status": "resolved", "endsAt": (timezone.now() - timedelta(minutes=10)).isoformat()}
+    store_alerts(
+        source, parse_alerts({"alerts": [alert("gone", started=timezone.now() - timedelta(minutes=20), **ended)]})
+    )
+    found: list[str] = []
+    for percent in (25, 50):
+        step(pipeline, deployment, percent)
+        measure(deployment, len(found) + 1)
+        judge_steps(deployment)
+        found.append(step(pipeline, deployment, percent).json()["next"])
+        store_alerts(source, parse_alerts({"alerts": [alert("Checkout", started=timezone.now())]}))
+    assert found == ["continue", "rollback"]
+    assert Step.objects.get(number=1).verdict == "ok"
 
 
 def test_in_shadow_mode_no_step_says_rollback(pipeline: Pipeline) -> None:
