@@ -27,10 +27,10 @@ def exposition(series: Series) -> str:
 
 
 @contextmanager
-def prometheus_with(directory: Path, series: Series) -> Iterator[str]:
-    """Start a Prometheus that has these series and scrapes nothing; yield its URL."""
+def prometheus_with(directory: Path, series: Series, *, config: str = "{}") -> Iterator[str]:
+    """Start a Prometheus that has these series, and scrapes what its configuration (YAML) says; yield its URL."""
     (directory / "past.om").write_text(exposition(series))
-    (directory / "prometheus.yml").write_text("{}")
+    (directory / "prometheus.yml").write_text(config)
     data = directory / "data"
     command = [require("promtool"), "tsdb", "create-blocks-from", "openmetrics", directory / "past.om", data]
     subprocess.run(command, check=True, capture_output=True)
