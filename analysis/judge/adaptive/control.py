@@ -64,7 +64,7 @@ def controlled(pre: Sequence[Sample], post: Sequence[Sample], policy: Policy, wi
     courses = {name: _Course.of(name, before, after, name in shares) for name in names}
     moved = {name: course for name, course in courses.items() if course is not None and course.shows(post)}
     # From both sides: what the control group scatters widens the spread of PRE, and what hits both narrows it.
-    earlier = [sample if sample.origin == "history" else _without(sample, moved, before) for sample in pre]
+    earlier = [sample if sample.origin == "history" else _without(sample, moved) for sample in pre]
     return Controlled(earlier, _settled(post, earlier, moved, after), plain, "course")
 
 
@@ -109,10 +109,17 @@ def _instead(control: Sequence[Sample], post: Sequence[Sample], window: Window, 
     ]
 
 
+# Known values of a metric, each with its time in seconds.
+Points = Sequence[tuple[float, float]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """How a metric of the control group moved. base: its level before; sd: its scatter from one sample to the next, as
-    a share of the level unless `shared` metrics are meant, whose differences count."""
+    """How a metric of the control group moved.
+
+    base: its level before, base_error: standard error of that; sd: its scatter from one sample to the next, added_sd:
+    what it scatters more after than before; both as a share of the level unless by_difference. share: it is one, 0..1.
+    """
 
     name: str
     base: float
@@ -121,12 +128,13 @@ class _Course:
     added_sd: float
     by_difference: bool
     share: bool
-    after: Sequence[Sample]
+    before: Points
+    after: Points
 
     @classmethod
     def of(cls, name: str, before: Sequence[Sample], after: Sequence[Sample], share: bool) -> "_Course | None":
-        known = [sample for sample in after if values_of([sample], name)]
-        values = values_of(before, name), values_of(known, name)
+        points = _points(before, name), _points(after, name)
+        values = [[value for _, value in side] for side in points]
         if not values[0] or len(values[1]) < FEWEST:
             return None
         base = level(values[0])
@@ -137,25 +145,17 @@ class _Course:
         # Of one or two shares before, whose own scatter is unknown: they scatter as their level.
         least = base / max(base, level(values[1])) if share and base > 0.0 and len(values[0]) < FEWEST else 1.0
         error = sd * least / math.sqrt(len(values[0]))
-        return cls(name, base, error, sd, added, by_difference, share, known)
+        return cls(name, base, error, sd, added, by_difference, share, *points)
 
     def shows(self, post: Sequence[Sample]) -> bool:
         """Return whether it moved by more than its own scatter explains: else there is nothing to take out."""
         error = math.hypot(self.base_error, self.sd * math.sqrt(MEDIAN_OF_MEAN / min(SMOOTHED, len(self.after))))
-        return any(self.move(sample, self.after) > SURE * error for sample in post)
+        levels = (_around(sample.collected_at.timestamp(), self.after) for sample in post)
+        return any(_step(one, self.base, self.by_difference) > SURE * error for one in levels)
 
-    def move(self, sample: Sample, around: Sequence[Sample]) -> float:
-        return _step(self.at(sample, around), self.base, self.by_difference)
-
-    def at(self, sample: Sample, around: Sequence[Sample]) -> float:
-        """Return the control group's value around an instant."""
-        known = [one for one in around if values_of([one], self.name)]
-        near = sorted(known, key=lambda one: abs(one.collected_at - sample.collected_at))[:SMOOTHED]
-        return median(values_of(near, self.name))
-
-    def without(self, sample: Sample, value: float, around: Sequence[Sample]) -> float:
+    def without(self, at: float, value: float, points: Points) -> float:
         """Return a value of the treatment as it would be, had the control group not moved."""
-        course = self.at(sample, around)
+        course = _around(at, points)
         if self.by_difference:
             return value - (course - self.base)
         return value / _factor(course / self.base)
@@ -194,11 +194,23 @@ def _factor(ratio: float) -> float:
     return max(1.0 / MOST_FACTOR, min(MOST_FACTOR, ratio)) if math.isfinite(ratio) else 1.0
 
 
-def _without(sample: Sample, courses: Mapping[str, _Course], around: Sequence[Sample]) -> Sample:
+def _points(samples: Sequence[Sample], name: str) -> Points:
+    return [(sample.collected_at.timestamp(), value) for sample in samples for value in values_of([sample], name)]
+
+
+def _around(at: float, points: Points) -> float:
+    """Return the control group's value around a time."""
+    return median([value for _, value in sorted(points, key=lambda point: abs(point[0] - at))[:SMOOTHED]])
+
+
+def _without(sample: Sample, courses: Mapping[str, _Course]) -> Sample:
     """Return a sample from before without the course of the control group."""
-    known = {name: values[0] for name in courses if (values := values_of([sample], name))}
-    moved = {name: courses[name].without(sample, value, around) for name, value in known.items()}
-    return _with(sample, {name: courses[name].possible(value) for name, value in moved.items()})
+    moved = {
+        name: course.possible(course.without(at, value, course.before))
+        for name, course in courses.items()
+        for at, value in _points([sample], name)
+    }
+    return _with(sample, moved)
 
 
 def _settled(
@@ -207,15 +219,15 @@ def _settled(
     """Return the samples without the course of the control group, and without what scatter explains: what is in trouble
     scatters more than before."""
     fewer = math.sqrt(max(1.0, traffic_factor(post, control)))
-    found = list(post)
+    moved: list[dict[str, float]] = [{} for _ in post]
     for name, course in courses.items():
-        known = [(number, values[0]) for number, sample in enumerate(post) if (values := values_of([sample], name))]
+        places = [place for place, sample in enumerate(post) if values_of([sample], name)]
+        values = [course.without(at, value, course.after) for at, value in _points(post, name)]
         before = values_of(pre, name)
-        moved = [course.without(post[number], value, control) for number, value in known]
-        settled = course.settled(moved, level(before) if before else course.base, fewer)
-        for (number, _), value in zip(known, settled, strict=True):
-            found[number] = _with(found[number], {name: value})
-    return found
+        settled = course.settled(values, level(before) if before else course.base, fewer)
+        for place, value in zip(places, settled, strict=True):
+            moved[place][name] = value
+    return [_with(sample, values) for sample, values in zip(post, moved, strict=True)]
 
 
 def _with(sample: Sample, values: Mapping[str, float]) -> Sample:
