@@ -74,17 +74,17 @@ def times_of_day(deployment: Deployment, pre: Sequence[Sample], post: Sequence[S
     begin = deployment.finished_at or deployment.started_at
     own = [sample for sample in pre if sample.origin != "history"]
     return TimesOfDay(
-        before=_span_of(own) or _widened(deployment.started_at, deployment.started_at),
-        after=_span_of(post) or _widened(begin, until),
+        before=_span_of(own) or widened(deployment.started_at, deployment.started_at),
+        after=_span_of(post) or widened(begin, until),
     )
 
 
 def _span_of(samples: Sequence[Sample]) -> Period | None:
     times = [sample.collected_at for sample in samples]
-    return _widened(min(times), max(times)) if times else None
+    return widened(min(times), max(times)) if times else None
 
 
-def _widened(since: datetime, until: datetime) -> Period:
+def widened(since: datetime, until: datetime) -> Period:
     """Return the period, at least LEAST_SPAN long: around its middle, where a slope does not change its mean."""
     lacking = max(LEAST_SPAN - (until - since), timedelta(0)) / 2
     return since - lacking, until + lacking

@@ -8,7 +8,7 @@ from time import perf_counter
 import structlog
 from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
-from analysis import steps
+from analysis import backfill, steps
 from analysis.evidence import Evidence, group, load_evidence, observed_until
 from analysis.services import (
     Judgement,
@@ -29,7 +29,7 @@ from scheduler.recurring import recurring
 from scheduler.registry import Ended, Job, JobError, job_kind
 from scheduler.retry import NO_RETRY, RetryPolicy
 
-__all__ = ["steps"]
+__all__ = ["backfill", "steps"]
 
 logger = structlog.get_logger(__name__)
 

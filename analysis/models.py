@@ -323,3 +323,72 @@ class EnvironmentStanding(models.Model):
 
     def __str__(self) -> str:
         return f"environment {self.environment_id}: {self.verdict}"
+
+
+class PastDeployment(models.Model):
+    """A deployment of the time before, judged on what the environment's sources know of it (analysis/backfill.py).
+
+    It is none of the project's deployments: nothing counts it, nothing is compared with it, and nobody is told.
+    name: of its tag, or the title of its commit; takes_s: from deployed_at until the new version served; outcome: the
+    verdict as JSON with policy and evidence, hints: their columns (analysis/recorded.py); samples: what it was judged
+    on; problem: why it was not judged.
+    """
+
+    environment = models.ForeignKey(
+        Environment,
+        on_delete=models.CASCADE,
+        related_name="past_deployments",
+        db_index=False,
+        verbose_name=_("environment"),
+    )
+    name = models.CharField(_("name"), max_length=255)
+    commit_sha = models.CharField(_("commit"), max_length=64, blank=True)
+    deployed_at = models.DateTimeField(_("deployed at"))
+    takes_s = models.PositiveIntegerField(_("takes (s)"), default=0)
+    samples_planned = models.PositiveSmallIntegerField(_("samples of the window"), default=0)
+    interval_s = models.FloatField(_("interval (s)"), default=60.0)
+    verdict = models.CharField(_("verdict"), max_length=24, choices=VerdictName, blank=True, default="")
+    confidence = models.FloatField(_("confidence"), null=True, blank=True)
+    conclusive = models.BooleanField(_("conclusive"), null=True, blank=True)
+    outcome = models.JSONField(null=True, blank=True, editable=False)
+    hints = models.JSONField(default=list, editable=False)
+    samples = models.JSONField(default=list, editable=False)
+    problem = models.JSONField(null=True, blank=True, editable=False)
+    judged_at = models.DateTimeField(_("judged at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("past deployment")
+        verbose_name_plural = _("past deployments")
+        db_table = "past_deployments"
+        constraints = [
+            models.UniqueConstraint(fields=["environment", "deployed_at", "name"], name="one_past_deployment"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["environment"],
+                condition=models.Q(judged_at__isnull=True, problem__isnull=True),
+                name="past_deployments_waiting",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def started_at(self) -> datetime:
+        return self.deployed_at
+
+    @property
+    def finished_at(self) -> datetime:
+        """When the new version served: measuring starts then."""
+        return self.deployed_at + timedelta(seconds=self.takes_s)
+
+    @property
+    def ends_at(self) -> datetime:
+        """When the last sample was due."""
+        return self.finished_at + timedelta(seconds=self.samples_planned * self.interval_s)
+
+    @cached_property
+    def judged(self) -> Recorded | None:
+        """Return its verdict; None while there is none."""
+        return read_recorded(self.outcome) if self.outcome else None

@@ -135,20 +135,33 @@ async def ask(source: Configured, asking: Asking, *, past: bool) -> Measured:
 
 
 async def history_of(
-    sources: Sequence[Configured], asking: Asking, *, since: datetime, until: datetime, step_s: float
+    sources: Sequence[Configured],
+    asking: Asking,
+    *,
+    since: datetime,
+    until: datetime,
+    step_s: float,
+    failures: list[ExplainedError] | None = None,
 ) -> Past:
-    """Return what those of the sources that can answer for the past know of it; what fails is left out."""
+    """Return what those of the sources that can answer for the past know of it.
+
+    What fails is left out, and added to `failures`.
+    """
     histories = []
     for one in sources:
         try:
             kind, config = opened(one.kind, one.config.token)
-        except JobError:
+        except JobError as error:
+            if failures is not None:
+                failures.append(error)
             continue
         if kind.ranged and (asking.group == Group.TREATMENT or kind.control == "selector"):
             histories.append(kind.history(config, asking, since=since, until=until, step_s=step_s))
     pasts = await asyncio.gather(*histories, return_exceptions=True)
     for past in pasts:
-        if isinstance(past, BaseException) and not isinstance(past, ExplainedError):
+        if isinstance(past, ExplainedError) and failures is not None:
+            failures.append(past)
+        elif isinstance(past, BaseException) and not isinstance(past, ExplainedError):
             raise past
     return merged_past([past for past in pasts if not isinstance(past, BaseException)])
 

@@ -14,6 +14,7 @@ SHRUNK = {
     "incidents": "prune_events",
     "metric_levels": "cleanup_metrics",
     "metric_samples": "cleanup_metrics",
+    "past_deployments": "backfill_sweep",
     "notification_deliveries": "prune_events",
     "otlp_states": "prune_pushed",
     "pushed_samples": "prune_pushed",

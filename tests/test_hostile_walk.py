@@ -160,6 +160,7 @@ def hostile(names: Iterable[str], base: Mapping[str, str]) -> Iterator[str]:
             yield encoded({**base, name: value})
 
 
+@pytest.mark.no_cover
 def test_no_query_breaks_a_page(world: World, walk: Walk) -> None:
     for page in pages(world):
         if not page.caller:
@@ -179,6 +180,7 @@ def form_of(answer: Any) -> dict[str, str]:
     return dict(max(forms, key=lambda form: len(form.inputs)).form_values()) if forms else {}
 
 
+@pytest.mark.no_cover
 def test_no_field_breaks_a_form(world: World, walk: Walk) -> None:
     for page in pages(world):
         # Bodies of the API: tests/test_hostile_inputs.py.

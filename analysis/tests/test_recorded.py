@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 from unittest.mock import ANY
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def stored(value: Any) -> Any:
     return json.loads(json.dumps(value, allow_nan=False))
 
 
+@pytest.mark.no_cover
 def test_every_verdict_and_hint_reads_back_as_it_was_judged() -> None:
     seen = 0
     for verdict, hints in judgements():
@@ -52,6 +54,7 @@ def test_health_and_basis_read_back_with_their_reasons() -> None:
     assert (read.health, read.basis) == (verdict.health, verdict.basis)
 
 
+@pytest.mark.no_cover
 def test_every_code_of_the_judge_has_a_template() -> None:
     def codes(value: Any) -> set[str]:
         if isinstance(value, list):

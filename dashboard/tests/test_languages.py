@@ -157,6 +157,7 @@ def figures(text: str) -> list[str]:
     return sorted(re.findall(r"\d+", text))
 
 
+@pytest.mark.no_cover
 def test_french_says_every_fact_of_the_judge_with_the_same_figures(french: None) -> None:
     facts = [fact for verdict, hints in judgements() for fact in facts_in(verdict, hints)]
     placeholder = re.compile(r"(?<!%){\w")

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from explain.facts import Fact
 from explain.rendering import render
 from metrics.configuring import add_source, change_source, kind_named, remove_source, reveal, try_source
-from metrics.management.sources import KINDS, config_from, in_words
+from metrics.management.sources import KINDS, config_from, environment_named, in_words
 from metrics.models import Source
 from metrics.payload import METRICS
 from metrics.source_lists import as_listed, move_source
@@ -96,17 +96,6 @@ def in_short(row: Source) -> dict[str, Any]:
         "failure": render(failure) if failure else None,
         "label": str(kind_named(row.kind).label),
     }
-
-
-def environment_named(project: str, name: str) -> Environment:
-    """Return the environment of a project by its name or id. Raises CommandError."""
-    rows = Environment.objects.not_deleted().select_related("project").filter(name=name)
-    found = [row for row in rows if project in (row.project.name, str(row.project.uuid))]
-    if len(found) > 1:
-        raise CommandError(f"--project: {len(found)} projects are named {project!r}. Give the id of one.")
-    if not found:
-        raise CommandError(f"There is no environment {name!r} of a project {project!r}.")
-    return found[0]
 
 
 def at(rows: list[Source], number: int) -> Source:
