@@ -17,6 +17,7 @@ MOST = 1000
 LONGEST_LINE = 1000
 
 SHA = re.compile(r"[0-9a-f]{7,64}", re.IGNORECASE)
+MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 SECONDS = re.compile(r"[0-9]{9,11}")
 DAY, CLOCK, ZONE = re.compile(r"\d{4}-\d{2}-\d{2}"), re.compile(r"\d{2}:\d{2}(:\d{2})?"), re.compile(r"[+-]\d{4}|Z")
 
@@ -106,6 +107,8 @@ def taken_time(words: Sequence[str]) -> tuple[datetime | None, list[str]]:
 def time_of(text: str) -> datetime | None:
     if SECONDS.fullmatch(text):
         return datetime.fromtimestamp(int(text), UTC)
+    if not MOMENT.match(text):
+        return None
     try:
         return parse_datetime(text)
     except ValueError:
