@@ -98,8 +98,9 @@ def add(environment: Environment, listed: Sequence[Listed], *, takes: timedelta 
                 commit_sha=one.commit_sha,
                 deployed_at=one.at,
                 takes_s=int(takes.total_seconds()),
-                samples_planned=environment.project.effective_window_minutes,
+                window_samples=environment.project.effective_window_minutes,
                 interval_s=settings.SEQPULSE_SAMPLE_INTERVAL_SECONDS,
+                settle_s=environment.settle_s,
             )
             for one in new
         )
@@ -167,7 +168,6 @@ class Batch:
 
     endpoint: Endpoint
     policy: Policy
-    settle: timedelta
     rows: Sequence[PastDeployment]
     bad: Sequence[Period]
 
@@ -196,8 +196,7 @@ def load(jobs: Sequence[Job]) -> Mapping[int, Batch]:
         if not rows:
             continue
         endpoint = replace(endpoint_of(environment), sources=sources_of(environment))
-        settle = timedelta(seconds=environment.settle_s)
-        found[job.id] = Batch(endpoint, policy_of(environment), settle, rows, bad_times(environment, rows))
+        found[job.id] = Batch(endpoint, policy_of(environment), rows, bad_times(environment, rows))
     return found
 
 
@@ -265,7 +264,7 @@ async def judge_past(job: Job, batch: Batch | None) -> Sequence[PastDeployment]:
             row.problem = found.problem.to_json()
             continue
         # Not in a thread: ten of them take 50 ms.
-        store_on(row, assess(evidence_of(row, found, batch, bad=bad, now=now)), found)
+        judge_on(row, found, batch.policy, bad=bad, now=now)
         if not is_good(row):
             bad.append((row.deployed_at, row.ends_at))
     return batch.rows
@@ -276,8 +275,7 @@ async def measure_past(batch: Batch, row: PastDeployment, asking: Asking) -> Mea
 
     Raises JobError where they do not answer.
     """
-    first = row.finished_at + batch.settle + timedelta(seconds=row.interval_s)
-    last = row.finished_at + batch.settle + timedelta(seconds=row.samples_planned * row.interval_s)
+    first, last = row.window_starts_at + timedelta(seconds=row.interval_s), row.ends_at
     begin, step = row.deployed_at - BASELINE_SPAN, timedelta(seconds=STEP_S)
     spans = [(begin, row.deployed_at - step, STEP_S), (first, min(last, asking.now), row.interval_s)]
     spans += [(begin - timedelta(days=days), last - timedelta(days=days), STEP_S) for days in EARLIER_DAYS]
@@ -295,30 +293,35 @@ async def measure_past(batch: Batch, row: PastDeployment, asking: Asking) -> Mea
     return Measured(before, after, dict(zip(EARLIER_DAYS, days, strict=True)))
 
 
+def judge_on(row: PastDeployment, found: Measured, policy: Policy, *, bad: Sequence[Period], now: datetime) -> None:
+    """Judge what was measured; write the result into the row, unsaved."""
+    store_on(row, assess(evidence_of(row, found, policy, bad=bad, now=now)), found)
+
+
 def evidence_of(
-    row: PastDeployment, found: Measured, batch: Batch, *, bad: Sequence[Period], now: datetime
+    row: PastDeployment, found: Measured, policy: Policy, *, bad: Sequence[Period], now: datetime
 ) -> Evidence:
     """Return what the judge gets: as for a deployment of now, whose baseline is the half hour before."""
     interval = timedelta(seconds=row.interval_s)
-    start = row.finished_at + batch.settle
+    start = row.window_starts_at
     post = [(round((at - start) / interval), as_sample(at, metrics, "post")) for at, metrics in found.after]
     there = {place for place, _ in post}
     window = Window(
-        expected=row.samples_planned,
+        expected=row.window_samples,
         interval_s=row.interval_s,
-        settle_s=batch.settle.total_seconds(),
-        evaluated_at=min(now, row.ends_at + batch.settle),
+        settle_s=row.settle_s,
+        evaluated_at=min(now, row.ends_at),
         started_at=row.deployed_at,
         finished_at=row.finished_at,
         misses=tuple(
             Miss(start + place * interval, "nothing_measured", "post", place)
-            for place in range(1, row.samples_planned + 1)
+            for place in range(1, row.window_samples + 1)
             if place not in there
         ),
-        earlier_days=earlier_days(row, found, batch, bad),
+        earlier_days=earlier_days(row, found, bad),
     )
     pre = tuple(as_sample(at, metrics, "baseline") for at, metrics in found.before if not is_in(at, bad))
-    return Evidence(pre=pre, post=tuple(sample for _, sample in post), window=window, policy=batch.policy)
+    return Evidence(pre=pre, post=tuple(sample for _, sample in post), window=window, policy=policy)
 
 
 def as_sample(at: datetime, metrics: Metrics, origin: Origin) -> Sample:
@@ -330,10 +333,10 @@ def is_in(at: datetime, periods: Sequence[Period]) -> bool:
     return any(begin <= at <= end for begin, end in periods)
 
 
-def earlier_days(row: PastDeployment, found: Measured, batch: Batch, bad: Sequence[Period]) -> tuple[EarlierDay, ...]:
+def earlier_days(row: PastDeployment, found: Measured, bad: Sequence[Period]) -> tuple[EarlierDay, ...]:
     """Return the levels at the same minutes of the days before, without times that are not to be compared with."""
     before = widened(row.deployed_at - BASELINE_SPAN, row.deployed_at)
-    after = widened(row.finished_at + batch.settle, row.ends_at + batch.settle)
+    after = widened(row.window_starts_at, row.ends_at)
     days = []
     for number, past in found.days.items():
         ago = timedelta(days=number)

@@ -345,8 +345,9 @@ class PastDeployment(models.Model):
     commit_sha = models.CharField(_("commit"), max_length=64, blank=True)
     deployed_at = models.DateTimeField(_("deployed at"))
     takes_s = models.PositiveIntegerField(_("takes (s)"), default=0)
-    samples_planned = models.PositiveSmallIntegerField(_("samples of the window"), default=0)
+    window_samples = models.PositiveSmallIntegerField(_("samples of the window"), default=0)
     interval_s = models.FloatField(_("interval (s)"), default=60.0)
+    settle_s = models.PositiveSmallIntegerField(_("settling time (s)"), default=0)
     verdict = models.CharField(_("verdict"), max_length=24, choices=VerdictName, blank=True, default="")
     confidence = models.FloatField(_("confidence"), null=True, blank=True)
     conclusive = models.BooleanField(_("conclusive"), null=True, blank=True)
@@ -384,9 +385,13 @@ class PastDeployment(models.Model):
         return self.deployed_at + timedelta(seconds=self.takes_s)
 
     @property
+    def window_starts_at(self) -> datetime:
+        return self.finished_at + timedelta(seconds=self.settle_s)
+
+    @property
     def ends_at(self) -> datetime:
         """When the last sample was due."""
-        return self.finished_at + timedelta(seconds=self.samples_planned * self.interval_s)
+        return self.finished_at + timedelta(seconds=self.settle_s + self.window_samples * self.interval_s)
 
     @cached_property
     def judged(self) -> Recorded | None:

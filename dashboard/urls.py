@@ -17,6 +17,7 @@ from dashboard.deployments import views as deployments
 from dashboard.environments import views as environments
 from dashboard.events import views as events
 from dashboard.hints import views as hints
+from dashboard.history import views as history
 from dashboard.notifications import consent, rollbacks
 from dashboard.notifications import views as notifications
 from dashboard.overview import views as overview
@@ -113,6 +114,9 @@ urlpatterns = [
     *route(f"{ENVIRONMENT}sources/new/<str:source_kind_name>/", sources.new, "source-new"),
     *route(f"{ENVIRONMENT}sources/<int:source_id>/", sources.source, "source"),
     *route(f"{ENVIRONMENT}sources/<int:source_id>/arrange/", sources.arrange, "source-arrange"),
+    *route(f"{ENVIRONMENT}history/", history.history, "history"),
+    *route(f"{ENVIRONMENT}history/live/", history.live, "history-live"),
+    *route(f"{ENVIRONMENT}history/<int:past_id>/", history.past, "past-deployment"),
     *route(ENVIRONMENT, environments.environment, "environment"),
     *route(f"{ENVIRONMENT}live/", environments.environment, "environment-live", live=True),
     *route(f"{ENVIRONMENT}events/", events.environment, "environment-events"),

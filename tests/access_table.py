@@ -99,6 +99,10 @@ GET,POST dashboard:replay             member   200  with kind=adaptive sensitivi
 GET      dashboard:hints              user     200
 GET      dashboard:environment        viewer   200
 GET      dashboard:environment-live   viewer   200
+GET      dashboard:history            viewer   200
+POST     dashboard:history            admin    302  with do=again
+GET      dashboard:history-live       viewer   200
+GET      dashboard:past-deployment    viewer   200
 GET      dashboard:environment-events viewer   204
 GET      dashboard:projects           user     200
 GET,POST dashboard:project-new        user     200 viewer=403 member=403  with team={team.pk} name=new environment=prod

@@ -22,7 +22,7 @@ from django.utils import timezone
 from accounts.invitations import invite
 from accounts.models import Invitation, Membership, Role, Team
 from accounts.tests.factories import make_membership, make_team, make_user
-from analysis.tests.factories import make_hint, make_verdict
+from analysis.tests.factories import make_hint, make_past, make_verdict
 from dashboard.tests.pages import moment
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
@@ -74,6 +74,7 @@ IDS: Mapping[str, Callable[[Place], Any]] = {
     "deployments/uuid": lambda place: place.deployment.uuid,
     "environment_id": lambda place: place.environment.pk,
     "source_id": lambda place: place.environment.sources.latest("pk").pk,
+    "past_id": lambda place: place.environment.past_deployments.latest("pk").pk,
     "window_id": lambda place: place.window.pk,
     "team_id": lambda place: place.team.pk,
     "membership_id": lambda place: place.member.pk,
@@ -175,6 +176,7 @@ def make_place(name: str) -> Place:
     window = ExcludedWindow.objects.create(environment=environment, starts_at=now, ends_at=now + timedelta(hours=1))
     channel = make_channel(team=team)
     add_source(environment, "check", {"base_url": "https://shop.example", "steps": [{"url": "/"}]})
+    make_past(environment)
     event = Event.objects.create(kind="key_made", severity="info", team_id=team.pk, fanned_out_at=now)
     delivery = Delivery.objects.create(event=event, channel=channel, state="failed", due_at=now, expires_at=now)
     freeze = Freeze.objects.create(team=team, environment=environment, reason="x", lifted_at=now)

@@ -25,11 +25,13 @@ from django.utils.translation import get_language
 from accounts.invitations import invite
 from accounts.models import Role
 from accounts.tests.factories import PASSWORD, make_membership, make_team, make_user
+from analysis.tests.factories import make_past
 from dashboard.tests import endpoints, scenes
 from dashboard.tests.account_forms import NEW, SIGNUP, link_in, set_up
 from dashboard.tests.pages import address, exclude, moment, page_of, send
 from deployments.models import Deployment, State
 from deployments.tests.factories import make_deployment
+from metrics.configuring import add_source
 from metrics.sources import SOURCE_KINDS
 from metrics.tests.prometheus import prometheus_with
 from notifications.channels.email import Email
@@ -499,6 +501,32 @@ def sources_of_environments(world: World) -> Iterator[Any]:
             yield boss.post(new, {"do": "test", "url": url, "further": further})
         yield boss.post(new, {"do": "save", "url": url, "further": further}, follow=True)
     yield boss.get(reverse("dashboard:source", args=[*where, place.sources.get(kind="prometheus").pk]))
+
+
+@state
+def history_imports(world: World) -> Iterator[Any]:
+    """Past deployments of each verdict, one without data, some that wait, and lists that are none."""
+    boss, environment = world.boss, make_environment(project=world.place.project, name="history")
+    address = reverse("dashboard:history", args=[environment.pk])
+    yield boss.get(address)
+    add_source(environment, "prometheus", {"url": "https://p.example", "expressions": {"error_rate": "errors"}})
+    yield boss.get(address)
+    for text in ("", "own", "own\n" * 20, "own 2026-01-01T00:00:00Z"):
+        yield boss.post(address, {"do": "import", "deployments": text, "takes": "x" if text else "5"})
+    for name, days, latency in (("own", 3, 120.0), ("own", 2, 900.0), ("own", 1, 0.0)):
+        row = make_past(environment, name=name, days_ago=days, latency=latency)
+        yield boss.get(reverse("dashboard:past-deployment", args=[environment.pk, row.pk]))
+    for show in ("", "ok", "unsure", "failed"):
+        yield boss.get(address, {"show": show})
+    yield boss.post(
+        address,
+        {"do": "import", "deployments": f"own {timezone.now() - timedelta(hours=2):%Y-%m-%dT%H:%MZ}", "takes": "5"},
+        follow=True,
+    )
+    waiting = environment.past_deployments.get(judged_at=None, problem__isnull=True)
+    yield boss.get(reverse("dashboard:past-deployment", args=[environment.pk, waiting.pk]))
+    for do in ("stop", "again", "clear"):
+        yield boss.post(address, {"do": do}, follow=True)
 
 
 @state

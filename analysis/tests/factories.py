@@ -1,12 +1,18 @@
 """Verdicts and hints for tests."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.utils import timezone
+
+from analysis.backfill import Measured, judge_on
 from analysis.evidence import load_evidence, observed_until
-from analysis.models import DeploymentVerdict, Hint, Severity, VerdictName
+from analysis.models import DeploymentVerdict, Hint, PastDeployment, Severity, VerdictName
 from analysis.services import assess, store_judgement
 from deployments.models import Deployment, State
+from explain.facts import Fact
+from metrics.payload import Metrics
+from projects.models import Environment
 from projects.policy import policy_from_dict
 
 
@@ -56,3 +62,23 @@ def judge_now(deployment: Deployment) -> Deployment:
     at = observed_until(deployment) + timedelta(seconds=1)
     assert store_judgement(deployment.pk, assess(load_evidence([deployment], at)[deployment.pk]))
     return Deployment.objects.get(pk=deployment.pk)
+
+
+def make_past(environment: Environment, *, days_ago: float = 3, latency: float = 120.0, name: str = "v1.4") -> Any:
+    """A past deployment, judged on a half hour of 120 ms and a window of this latency; not judged where it is 0."""
+    at = timezone.now().replace(microsecond=0) - timedelta(days=days_ago)
+    row = PastDeployment(
+        environment=environment, name=name, commit_sha="0123456789abcdef", deployed_at=at, window_samples=5
+    )
+
+    def of(minute: int, ms: float) -> tuple[datetime, Metrics]:
+        return at + timedelta(minutes=minute), Metrics(50.0 + minute % 3, ms + minute % 5, 0.0, 0.4, 0.5)
+
+    if latency:
+        before, after = [of(minute, 120.0) for minute in range(-30, 0)], [of(minute, latency) for minute in range(1, 6)]
+        judge_on(row, Measured(before, after), policy_from_dict({}), bad=(), now=timezone.now())
+        row.judged_at = timezone.now()
+    else:
+        row.problem = Fact("backfill_no_data").to_json()
+    row.save()
+    return row
