@@ -24,6 +24,7 @@ from django.utils.translation import trans_real
 from pytest_django.plugin import DjangoDbBlocker
 
 from accounts.models import Invitation, Team, User
+from analysis.models import PastDeployment
 from dashboard.tests.pages import parsed
 from deployments.models import Deployment
 from explain.languages import Language, language
@@ -65,6 +66,7 @@ DATA_COLUMNS: dict[type[models.Model], tuple[str, ...]] = {
     Environment: ("name", "metrics_endpoint"),
     ExcludedWindow: ("reason",),
     Invitation: ("email",),
+    PastDeployment: ("name", "commit_sha"),
     Poller: ("name", "host"),
     Project: ("name",),
     ScheduledJob: ("last_error",),
