@@ -25,13 +25,13 @@ from analysis.services import Judgement, assess, evidence_json
 from deployments.models import Deployment
 from explain.errors import ExplainedError
 from explain.facts import Fact
-from metrics.collecting import database_time, endpoint_of, sources_of
+from metrics.collecting import database_time, endpoint_of
 from metrics.fetching import shared_fetcher
 from metrics.measuring import EARLIER_DAYS, STEP_S, history_of
 from metrics.payload import Metrics
 from metrics.sources import RANGED_KINDS
 from metrics.sources.base import Asking, Past
-from metrics.sources.http_endpoint import Endpoint
+from metrics.sources.http_endpoint import Configured, Endpoint
 from projects.models import Environment, ExcludedWindow
 from projects.policy import Policy, policy_from_dict
 from scheduler.models import JobStatus, ScheduledJob
@@ -195,7 +195,8 @@ def load(jobs: Sequence[Job]) -> Mapping[int, Batch]:
         rows = list(waiting_of([environment.pk]).order_by("deployed_at", "pk")[:AT_ONCE])
         if not rows:
             continue
-        endpoint = replace(endpoint_of(environment), sources=sources_of(environment))
+        sources = [Configured(row.pk, row.kind, row.config) for row in environment.sources.all()]
+        endpoint = replace(endpoint_of(environment), sources=sources)
         found[job.id] = Batch(endpoint, policy_of(environment), rows, bad_times(environment, rows))
     return found
 
