@@ -167,6 +167,8 @@ def partly_measured() -> Iterator[tuple[list[Sample], list[Sample], Window]]:
     for pre in (make_pre(15), []):
         yield pre, make_post(), make_window(control_before=tuple(make_pre(15)), control_after=tuple(make_post()))
     sides = {"control_before": tuple(make_pre(15)), "control_after": tuple(make_post())}
+    slow = {**sides, "control_after": tuple(make_post(5, latency_p95=400.0))}
+    yield make_pre(15), make_post(5, latency_p95=2400.0), make_window(has_control=True, **slow)
     for problem, group in product(
         (None, Fact("http_5xx", {"status": 503, "url": "http://old.example/m"})), ({}, sides)
     ):

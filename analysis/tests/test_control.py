@@ -69,6 +69,7 @@ def test_what_the_treatment_does_alone_is_found(shared: dict[str, Any], own: dic
     found = judged(make_pre(20), make_series(10, **{**shared, **own}), control(shared))
     assert found.verdict == verdict
     assert found.failed_metrics == tuple(own)
+    assert ("That is without what the control group did" in render(found.summary)) == (own.keys() == shared.keys())
 
 
 def test_a_canary_without_samples_from_before_is_compared_with_the_control_at_the_same_instants() -> None:
@@ -263,6 +264,12 @@ def test_levels_of_the_control_are_in_the_checks_and_a_control_that_gave_too_lit
     details = check_of(judged(pre, post, control({"latency_p95": 300.0})), "latency_p95").details
     assert details["control_before"] == pytest.approx(118.0, rel=0.1)
     assert details["control_after"] == pytest.approx(300.0, rel=0.1)
+    # Twice what the treatment would have without what the control did; the rest is as measured.
+    rising = judged(pre, make_series(10, latency_p95=600.0), control({"latency_p95": 300.0}))
+    slower = check_of(rising, "latency_p95")
+    assert slower.details["measured"] == pytest.approx(600.0, rel=0.1)
+    assert slower.observed == pytest.approx(236.0, rel=0.2)
+    assert "measured" not in check_of(rising, "error_rate").details
     problem = Fact("http_5xx", {"status": 503, "url": "http://old.example/m"})
     for why, words in ((None, "too few"), (problem, "HTTP 503")):
         window = make_window(10, has_control=True, control_problem=why, control_before=tuple(control({})[0][:1]))

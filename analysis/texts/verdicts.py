@@ -213,6 +213,7 @@ SUMMARIES: dict[str, str | Plural] = {
     "found_in_doubt": _("{summary} Not conclusive: {doubts:clauses}."),
     "not_looked_at": _("{summary} Not measured before and after, so not looked at: {metrics:and}."),
     "but_not_healthy": _("{summary} The service is not healthy, though: {reasons:clauses}."),
+    "beside_control": _("{summary} That is without what the control group did at the same time."),
     "no_regression": _("No regression found in {n:n_samples}, {against}."),
     "compared_with": Plural("n", "compared with {n} sample from before", "compared with {n} samples from before"),
     "compared_with_earlier": Plural(

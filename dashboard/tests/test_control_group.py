@@ -38,7 +38,7 @@ def test_a_slow_database_behind_both_groups_is_shown_and_not_blamed(browser_of, 
     page = browser_of.get(address(deployment))
     shows(page, "without what the control group did at the same time", "8 samples of the control group")
     shows(page, "Control group https://old.example/m", "Measured at https://green.example/m")
-    shows(page, "control group: 410", "Control group: HTTP 503 from https://old.example/m")
+    shows(page, "measured: 400", "control group: 410", "Control group: HTTP 503 from https://old.example/m")
     [latency] = [one for one in charts_of(deployment_detail(user, deployment.uuid)) if one.metric == "latency_p95"]
     assert (len(latency.control), len(latency.control_lines)) == (5, 1)
     assert "".join(latency.control_lines) != "".join(latency.lines)

@@ -79,13 +79,14 @@ def judge_adaptive(
     sure = confidence(
         name, combined.strength, combined.critical, pre_samples=evidence.worth, calibrated=knobs.calibrated
     )
+    checks = with_levels(combined.checks, window, post, evidence.body) if evidence.control else combined.checks
     verdict = Verdict(
         verdict=name,
         confidence=sure if conclusive else min(sure, INCONCLUSIVE),
         conclusive=conclusive,
         score=round(score(name, max(combined.strength, 0.0 if name == OK else 1.0), combined.critical), 4),
-        summary=_summary(name, combined, evidence, found),
-        checks=with_levels(combined.checks, window) if evidence.control else combined.checks,
+        summary=_beside_control(_summary(name, combined, evidence, found), checks),
+        checks=checks,
         quality=quality,
         policy=policy.as_dict(),
         basis=Basis(doubts=doubts),
@@ -125,7 +126,7 @@ def judge_early(
     if not found:
         return None
     worst = max(found, key=lambda check: check.margin or 0.0)
-    now = Fact("roll_back_now", {"reason": worst.fact})
+    now = _beside_control(Fact("roll_back_now", {"reason": worst.fact}), verdict.checks)
     return replace(verdict, summary=now, policy=policy.as_dict(), early=True)
 
 
@@ -214,6 +215,12 @@ def _summary(verdict: VerdictName, combined: Combined, evidence: Evidence, found
             return Fact("nothing_compared", {"few": few})
         return Fact("too_few_and_suspicious" if combined.suspicious else "too_few", {"few": few})
     return Fact("no_regression", {"n": found.present, "against": _compared_with(evidence)})
+
+
+def _beside_control(summary: Fact, checks: Sequence[Check]) -> Fact:
+    """Return the summary; it says so where what it tells is not as measured, but without the control's course."""
+    moved = any(check.failed and "measured" in check.details for check in checks)
+    return Fact("beside_control", {"summary": summary}) if moved else summary
 
 
 def _compared_with(evidence: Evidence) -> Fact:

@@ -68,18 +68,23 @@ def controlled(pre: Sequence[Sample], post: Sequence[Sample], policy: Policy, wi
     return Controlled(earlier, _settled(post, earlier, moved, after), plain, "course")
 
 
-def with_levels(checks: Sequence[Check], window: Window) -> tuple[Check, ...]:
-    """Return the checks with the levels of the control group, where it has them."""
-    return tuple(
-        replace(check, details={**check.details, **levels}) if (levels := _levels(check.metric, window)) else check
-        for check in checks
-    )
-
-
-def _levels(metric: str, window: Window) -> dict[str, float]:
+def with_levels(
+    checks: Sequence[Check], window: Window, measured: Sequence[Sample], judged: Sequence[Sample]
+) -> tuple[Check, ...]:
+    """Return the checks with the levels of the control group, where it has them, and with what was measured of the
+    treatment where the control's course was taken out of it. measured, judged: the same samples with and without."""
+    since = min((sample.collected_at for sample in judged), default=None)
+    body = [sample for sample in measured if since is not None and sample.collected_at >= since]
     sides = {"control_before": window.control_before, "control_after": window.control_after}
-    known = {name: values_of(samples, metric) for name, samples in sides.items()}
-    return {name: level(values) for name, values in known.items() if values}
+
+    def levels(metric: str) -> dict[str, float]:
+        known = {name: values_of(samples, metric) for name, samples in sides.items()}
+        values = values_of(body, metric)
+        if sorted(values) != sorted(values_of(judged, metric)):
+            known["measured"] = values
+        return {name: level(values) for name, values in known.items() if values}
+
+    return tuple(replace(check, details={**check.details, **levels(check.metric)}) for check in checks)
 
 
 def issues(window: Window, *, used: bool) -> list[QualityIssue]:
