@@ -5,6 +5,7 @@ Nothing else reads them: no channel, gate, figure or comparison.
 """
 
 import asyncio
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -12,11 +13,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 
 from analysis.deployment_list import MOST, OLDEST, Listed
-from analysis.earlier_days import Period, levels_from, widened
+from analysis.earlier_days import Period, custom_levels, levels_from, widened
 from analysis.evidence import BASELINE_SPAN, Evidence, ended_ok, known, observed_until
 from analysis.judge.types import METRICS, EarlierDay, Miss, Origin, Sample, Window
 from analysis.models import PastDeployment, VerdictName
@@ -50,7 +51,7 @@ RETRY = RetryPolicy((2.0, 10.0))
 
 
 class CannotBackfill(ExplainedError):
-    """The environment has no source that knows the past, or too much is stored."""
+    """The environment has no source that knows the past, too much is stored, or a window is not over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Progress:
 def add(environment: Environment, listed: Sequence[Listed], *, takes: timedelta = USUALLY_TAKES) -> int:
     """Store the deployments of a list that are not stored yet, and have them judged; return how many are new.
 
+    Those of the list that were stopped, could not be judged, or took another time are judged as well.
     Raises CannotBackfill.
     """
     with transaction.atomic():
@@ -91,7 +93,7 @@ def add(environment: Environment, listed: Sequence[Listed], *, takes: timedelta 
         new = [one for one in listed if (one.name, one.at) not in there]
         if len(there) + len(new) > MOST:
             raise CannotBackfill("list_long", n=len(there) + len(new), most=MOST)
-        PastDeployment.objects.bulk_create(
+        past = [
             PastDeployment(
                 environment=environment,
                 name=one.name,
@@ -103,16 +105,33 @@ def add(environment: Environment, listed: Sequence[Listed], *, takes: timedelta 
                 settle_s=environment.settle_s,
             )
             for one in new
-        )
+        ]
+        now = database_now()
+        # A verdict is final: none on half a window.
+        if unfinished := next((one for one in past if one.ends_at > now), None):
+            until = unfinished.ends_at.isoformat(timespec="seconds")
+            raise CannotBackfill("backfill_unfinished", name=unfinished.name, until=until)
+        PastDeployment.objects.bulk_create(past)
+        wanted = {(one.name, one.at) for one in listed}
+        left = rows.filter(judged_at__isnull=True, problem__isnull=False).values_list("pk", "name", "deployed_at")
+        ask(rows.filter(pk__in=[pk for pk, *of in left if tuple(of) in wanted]))
+        changed = rows.exclude(takes_s=int(takes.total_seconds())).values_list("pk", "name", "deployed_at")
+        pks = [pk for pk, *of in changed if tuple(of) in wanted]
+        ask(rows.filter(pk__in=pks), takes_s=int(takes.total_seconds()))
         go_on([environment.pk])
     return len(new)
+
+
+def ask(rows: QuerySet[PastDeployment], **changes: Any) -> None:
+    """Have them judged from now on: what a job under way finds of them is not stored any more."""
+    rows.update(judged_at=None, problem=None, asked_at=Now(), **changes)
 
 
 def judge_again(environment: Environment) -> None:
     """Have all past deployments of the environment judged by its policy of now."""
     with transaction.atomic():
         Environment.objects.select_for_update(no_key=True).get(pk=environment.pk)
-        PastDeployment.objects.filter(environment=environment).update(judged_at=None, problem=None)
+        ask(PastDeployment.objects.filter(environment=environment))
         go_on([environment.pk])
 
 
@@ -142,7 +161,7 @@ def progress_of(environment: Environment) -> Progress:
 # --- judging ---------------------------------------------------------------------------------------------------------
 
 
-def waiting_of(environments: Iterable[int]) -> Any:
+def waiting_of(environments: Iterable[int]) -> QuerySet[PastDeployment]:
     return PastDeployment.objects.filter(environment__in=environments, judged_at__isnull=True, problem__isnull=True)
 
 
@@ -231,9 +250,7 @@ def record(done: Sequence[tuple[Job, Sequence[PastDeployment]]]) -> None:
         for row in rows:
             values = {name: getattr(row, name) for name in RESULT}
             at = Now() if row.problem is None else None
-            PastDeployment.objects.filter(pk=row.pk, judged_at__isnull=True, problem__isnull=True).update(
-                **values, judged_at=at
-            )
+            waiting_of([row.environment_id]).filter(pk=row.pk, asked_at=row.asked_at).update(**values, judged_at=at)
 
 
 RESULT = ("verdict", "confidence", "conclusive", "outcome", "hints", "samples", "problem")
@@ -361,7 +378,8 @@ def means(metrics: Sequence[Metrics]) -> dict[str, float]:
             if name != "latency_p95" or (value > 0 and (one.requests_per_sec is None or one.requests_per_sec > 0))
         ]
         found.append(sum(values) / len(values) if values else None)
-    return levels_from(found)
+    customs = json.dumps([one.custom for one in metrics if one.custom])
+    return levels_from(found) | custom_levels(customs)
 
 
 def store_on(row: PastDeployment, judgement: Judgement, found: Measured) -> None:

@@ -15,9 +15,15 @@ OLDEST = timedelta(days=90)
 # Lines of a list, and past deployments of an environment.
 MOST = 1000
 LONGEST_LINE = 1000
+# Prints such a list; %(*objectname) is the commit of an annotated tag.
+GIT = (
+    "git for-each-ref refs/tags --format='%(refname:short)"
+    " %(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end) %(creatordate:iso-strict)'"
+)
 
 SHA = re.compile(r"[0-9a-f]{7,64}", re.IGNORECASE)
 MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
+SEPARATORS = re.compile(r"[,;\"]")
 SECONDS = re.compile(r"[0-9]{9,11}")
 DAY, CLOCK, ZONE = re.compile(r"\d{4}-\d{2}-\d{2}"), re.compile(r"\d{2}:\d{2}(:\d{2})?"), re.compile(r"[+-]\d{4}|Z")
 
@@ -39,14 +45,23 @@ class Listed:
     at: datetime
 
 
-def read_list(text: str, now: datetime) -> list[Listed]:
-    """Return the deployments of a list, oldest first: a line has a time, and a name or a commit or both, in any order.
+@dataclass(frozen=True, slots=True)
+class DeploymentList:
+    """listed: oldest first; too_old: how many lines were left out as older than OLDEST."""
+
+    listed: Sequence[Listed]
+    too_old: int = 0
+
+
+def read_list(text: str, now: datetime) -> DeploymentList:
+    """Return the deployments of a list: a line has a time, and a name or a commit or both, in any order.
 
     Times are ISO 8601 with their offset, as git writes them (%cI, %ci), or seconds since 1970. Raises NoList.
     """
     found: dict[tuple[str, datetime], Listed] = {}
     problems: dict[int, Fact] = {}
-    lines = text.splitlines()
+    old: dict[int, Listed] = {}
+    lines = text.removeprefix("\ufeff").splitlines()
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -55,14 +70,18 @@ def read_list(text: str, now: datetime) -> list[Listed]:
         except ExplainedError as error:
             problems[number] = error.fact
             continue
-        found[one.name, one.at] = one
+        if one.at < now - OLDEST:
+            old[number] = one
+        else:
+            found[one.name, one.at] = one
     if not problems and not found:
-        problems[1] = Fact("list_empty")
+        facts = {number: Fact("list_line_old", {"days": OLDEST.days}) for number in old}
+        problems = facts or {1: Fact("list_empty")}
     if len(found) > MOST:
         problems = {len(lines): Fact("list_long", {"n": len(found), "most": MOST})}
     if problems:
         raise NoList(problems)
-    return sorted(found.values(), key=lambda one: one.at)
+    return DeploymentList(sorted(found.values(), key=lambda one: one.at), len(old))
 
 
 class WrongLine(ExplainedError):
@@ -75,16 +94,15 @@ def read_line(line: str, now: datetime) -> Listed:
         raise WrongLine("list_line_long", most=LONGEST_LINE)
     if not line.isprintable() and not line.replace("\t", " ").isprintable():
         raise WrongLine("list_line_unprintable")
-    at, words = taken_time(line.replace(",", " ").replace(";", " ").split())
+    at, words = taken_time(SEPARATORS.sub(" ", line).split())
     if at is None:
         raise WrongLine("list_line_time")
     if at.tzinfo is None:
         raise WrongLine("list_line_zone", time=at.isoformat(sep=" "))
     if at > now:
         raise WrongLine("list_line_future", time=at.isoformat())
-    if at < now - OLDEST:
-        raise WrongLine("list_line_old", time=at.isoformat(), days=OLDEST.days)
-    sha = next((word for word in words if SHA.fullmatch(word) and not word.isdecimal()), "")
+    # Of several the longest: a tag may look like a short one.
+    sha = max((word for word in words if SHA.fullmatch(word) and not word.isdecimal()), key=len, default="")
     name = " ".join(word for word in words if word != sha)[:255]
     if not name and not sha:
         raise WrongLine("list_line_name")
@@ -92,16 +110,24 @@ def read_line(line: str, now: datetime) -> Listed:
 
 
 def taken_time(words: Sequence[str]) -> tuple[datetime | None, list[str]]:
-    """Return the first time among the words of a line, and the others. Of git's %ci three words are the time."""
+    """Return the time among the words of a line, and the others. Of git's %ci three words are the time.
+
+    Of several the first in ISO 8601 with its offset: a tag may be a number such as 2026113001, or look like a time.
+    """
+    found: list[tuple[int, datetime, list[str]]] = []
     for place, word in enumerate(words):
         taken = 1
         if DAY.fullmatch(word) and place + 1 < len(words) and CLOCK.fullmatch(words[place + 1]):
             taken = 3 if place + 2 < len(words) and ZONE.fullmatch(words[place + 2]) else 2
         text = "".join((word, "T" if taken > 1 else "", *words[place + 1 : place + taken]))
-        found = time_of(text)
-        if found is not None:
-            return found, [*words[:place], *words[place + taken :]]
-    return None, list(words)
+        at = time_of(text)
+        if at is not None:
+            rank = 0 if SECONDS.fullmatch(text) else 1 if at.tzinfo is None else 2
+            found.append((rank, at, [*words[:place], *words[place + taken :]]))
+    if not found:
+        return None, list(words)
+    _, at, others = max(found, key=lambda one: one[0])
+    return at, others
 
 
 def time_of(text: str) -> datetime | None:

@@ -355,6 +355,7 @@ class PastDeployment(models.Model):
     hints = models.JSONField(default=list, editable=False)
     samples = models.JSONField(default=list, editable=False)
     problem = models.JSONField(null=True, blank=True, editable=False)
+    asked_at = models.DateTimeField(db_default=Now(), editable=False, help_text="When it was last asked to be judged.")
     judged_at = models.DateTimeField(_("judged at"), null=True, blank=True)
 
     class Meta:
@@ -395,5 +396,5 @@ class PastDeployment(models.Model):
 
     @cached_property
     def judged(self) -> Recorded | None:
-        """Return its verdict; None while there is none."""
-        return read_recorded(self.outcome) if self.outcome else None
+        """Return its verdict; None while there is none, also where it is not judged again yet."""
+        return read_recorded(self.outcome) if self.outcome and self.judged_at else None

@@ -21,6 +21,8 @@ from explain.rendering import render
 from metrics.configuring import add_source
 from metrics.models import MetricSample
 from metrics.tests.prometheus import prometheus_with
+from notifications.models import Delivery
+from notifications.tests.factories import make_channel
 from projects.models import Environment
 from projects.services import create_project
 from scheduler.models import ScheduledJob
@@ -84,6 +86,7 @@ v0.1 {"c3" * 20} {DARK.isoformat()}
 
 def test_a_list_of_tags_is_judged_and_nobody_is_told(environment: Environment, tmp_path: Path) -> None:
     (tmp_path / "tags.txt").write_text(LIST)
+    make_channel(team=environment.project.team)
     with running_poller():
         out = run("--from-git", str(tmp_path / "tags.txt"))
     rows = {row.name: row for row in PastDeployment.objects.filter(environment=environment)}
@@ -100,7 +103,7 @@ def test_a_list_of_tags_is_judged_and_nobody_is_told(environment: Environment, t
     assert [day.days_ago for day in recorded.judged_on.earlier_days] == [1, 2, 7]
     assert "v1.1  rollback_recommended: " in out
     assert out.splitlines()[0].endswith("the sources know nothing of that time")
-    for model in (Deployment, DeploymentVerdict, MetricSample, Event):
+    for model in (Deployment, DeploymentVerdict, MetricSample, Event, Delivery):
         assert not model.objects.exists(), model
     # The same list again changes nothing.
     judged = dict(PastDeployment.objects.values_list("pk", "judged_at"))
@@ -126,7 +129,7 @@ def test_a_source_that_does_not_answer_is_told_at_each(environment: Environment)
     source = environment.sources.get()
     source.delete()
     add_source(environment, "prometheus", {"url": "http://127.0.0.1:9", "expressions": EXPRESSIONS})
-    backfill.add(environment, read_list(LIST, NOW + MINUTE))
+    backfill.add(environment, read_list(LIST, NOW + MINUTE).listed)
     ScheduledJob.objects.update(retry_count=9)
     with running_poller():
         assert "refused" in run()
@@ -137,12 +140,53 @@ def test_a_source_that_does_not_answer_is_told_at_each(environment: Environment)
 
 
 def test_an_import_that_is_ended_keeps_what_it_has(environment: Environment) -> None:
-    backfill.add(environment, read_list(LIST, NOW + MINUTE))
+    backfill.add(environment, read_list(LIST, NOW + MINUTE).listed)
     run("--stop", "--no-wait")
     assert backfill.progress_of(environment).failed == 3
     with running_poller():
         run()
     assert not PastDeployment.objects.filter(judged_at__isnull=False).exists()
+    # The same list again goes on with it.
+    assert backfill.add(environment, read_list(LIST, NOW + MINUTE).listed) == 0
+    assert backfill.progress_of(environment).waiting == 3
+
+
+def test_a_verdict_is_not_shown_where_it_could_not_be_judged_again(environment: Environment) -> None:
+    backfill.add(environment, read_list(LIST, NOW + MINUTE).listed)
+    with running_poller():
+        run()
+    environment.sources.get().delete()
+    add_source(environment, "prometheus", {"url": "http://127.0.0.1:9", "expressions": EXPRESSIONS})
+    backfill.judge_again(environment)
+    ScheduledJob.objects.open().filter(job_type=backfill.KIND).update(retry_count=9)
+    with running_poller():
+        out = run()
+    assert "rollback_recommended" not in out
+    assert [row.judged for row in PastDeployment.objects.all()] == [None] * 3
+
+
+def test_what_a_job_finds_is_not_stored_once_it_is_asked_for_again(environment: Environment) -> None:
+    backfill.add(environment, read_list(LIST, NOW + MINUTE).listed)
+    rows = list(PastDeployment.objects.all())
+    for row in rows:
+        row.problem = Fact("backfill_no_data").to_json()
+    job: Any = None
+    backfill.judge_again(environment)
+    backfill.record([(job, rows)])
+    assert backfill.progress_of(environment).waiting == 3
+    # A list whose deployments took another time is judged anew.
+    backfill.stop(environment)
+    assert backfill.add(environment, read_list(LIST, NOW + MINUTE).listed, takes=8 * MINUTE) == 0
+    assert backfill.progress_of(environment).waiting == 3
+    assert set(PastDeployment.objects.values_list("takes_s", flat=True)) == {480}
+
+
+def test_a_window_that_is_not_over_is_refused(environment: Environment) -> None:
+    listed = read_list(f"{LIST}now {timezone.now().isoformat()}", timezone.now()).listed
+    with pytest.raises(backfill.CannotBackfill) as raised:
+        backfill.add(environment, listed)
+    assert raised.value.code == "backfill_unfinished"
+    assert not PastDeployment.objects.exists()
 
 
 def test_it_needs_a_source_that_knows_the_past() -> None:
@@ -154,7 +198,7 @@ def test_it_needs_a_source_that_knows_the_past() -> None:
 def backfill_of(text: str) -> None:
     environment = Environment.objects.get()
     try:
-        backfill.add(environment, read_list(text, datetime.fromisoformat("2026-12-01T00:00:00+00:00")))
+        backfill.add(environment, read_list(text, datetime.fromisoformat("2026-12-01T00:00:00+00:00")).listed)
     except backfill.CannotBackfill as error:
         raise CommandError(render(error.fact)) from None
 
@@ -175,11 +219,15 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
         ("release-7;2026-11-30T14:05:00.5-05:00", "release-7", "", "2026-11-30T19:05:00.500000+00:00"),
         ("2026-11-30T14:05Z deadbeef", "deadbeef", "deadbeef", "2026-11-30T14:05:00+00:00"),
         ("2026.11.30 2026-11-30T14:05:00Z", "2026.11.30", "", "2026-11-30T14:05:00+00:00"),
+        (f"2026113001 {SHA} 2026-11-30T14:05:00Z", "2026113001", SHA, "2026-11-30T14:05:00+00:00"),
+        (f"2026-11-30T1405 {SHA} 2026-11-30T14:06:00Z", "2026-11-30T1405", SHA, "2026-11-30T14:06:00+00:00"),
+        (f"deadbeef {SHA} 2026-11-30T14:05:00Z", "deadbeef", SHA, "2026-11-30T14:05:00+00:00"),
+        (f'"v1.2","{SHA}","2026-11-30T14:05:00Z"', "v1.2", SHA, "2026-11-30T14:05:00+00:00"),
     ],
 )
 def test_lines_of_lists(line: str, name: str, sha: str, time: str) -> None:
     now = AT if "1764511500" not in line else datetime.fromisoformat("2025-12-01T00:00:00+00:00")
-    [one] = read_list(f"\n# a comment\n{line}\n", now)
+    [one] = read_list(f"\ufeff\n# a comment\n{line}\n", now).listed
     assert (one.name, one.commit_sha, one.at.isoformat()) == (name, sha, time)
 
 
@@ -216,6 +264,8 @@ def test_every_wrong_line_is_named_and_nothing_is_taken() -> None:
 
 def test_a_list_is_bounded_and_has_each_once() -> None:
     line = "v{} 2026-11-30T14:05:00Z"
-    assert len(read_list("\n".join([line.format(1)] * 3), AT)) == 1
+    assert len(read_list("\n".join([line.format(1)] * 3), AT).listed) == 1
+    found = read_list(f"{line.format(1)}\nv0 2020-01-01T00:00:00Z", AT)
+    assert (len(found.listed), found.too_old) == (1, 1)
     with pytest.raises(NoList, match="list_long"):
         read_list("\n".join(line.format(number) for number in range(1001)), AT)

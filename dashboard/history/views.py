@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 from accounts.permissions import Action, Actions
 from analysis import backfill
 from analysis.charts import Before, Chart, draw, span_of
-from analysis.deployment_list import MOST, NoList, read_list
+from analysis.deployment_list import GIT, MOST, NoList, read_list
 from analysis.models import Hint, PastDeployment, VerdictName
 from common.validation import localized
 from dashboard.deployments.detail import by_gravity, gravest, legend_of
@@ -43,7 +43,6 @@ FILTERS: dict[str, Mapping[str, Any]] = {
     UNSURE: {"judged_at__isnull": False, "conclusive": False},
     FAILED: {"judged_at__isnull": True, "problem__isnull": False},
 }
-GIT = "git for-each-ref refs/tags --format='%(refname:short) %(objectname) %(creatordate:iso-strict)'"
 
 
 class ListForm(forms.Form):
@@ -104,8 +103,8 @@ DO = {"again": backfill.judge_again, "stop": backfill.stop, "clear": backfill.cl
 def add(request: HttpRequest, environment: Environment, form: ListForm) -> bool:
     """Import the list of a valid form; return whether it could be."""
     try:
-        listed = read_list(form.cleaned_data["deployments"], database_now())
-        new = backfill.add(environment, listed, takes=timedelta(minutes=form.cleaned_data["takes"]))
+        found = read_list(form.cleaned_data["deployments"], database_now())
+        new = backfill.add(environment, found.listed, takes=timedelta(minutes=form.cleaned_data["takes"]))
     except NoList as error:
         form.refuse(error)
         return False
@@ -114,6 +113,9 @@ def add(request: HttpRequest, environment: Environment, form: ListForm) -> bool:
         return False
     words = ngettext("%(n)s deployment is new.", "%(n)s deployments are new.", new)
     messages.success(request, words % {"n": new})
+    if found.too_old:
+        old = ngettext("%(n)s older than 90 days is left out.", "%(n)s older than 90 days are left out.", found.too_old)
+        messages.info(request, old % {"n": found.too_old})
     logger.info("backfill", do="import", environment=environment.pk, new=new, user=current_user(request).pk)
     return True
 

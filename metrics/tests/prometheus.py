@@ -32,7 +32,9 @@ def prometheus_with(directory: Path, series: Series, *, config: str = "{}") -> I
     (directory / "past.om").write_text(exposition(series))
     (directory / "prometheus.yml").write_text(config)
     data = directory / "data"
-    command = [require("promtool"), "tsdb", "create-blocks-from", "openmetrics", directory / "past.om", data]
+    # promtool reads the whole file once for each block; by default these are of two hours.
+    blocks = "--max-block-duration=2160h"
+    command = [require("promtool"), "tsdb", "create-blocks-from", blocks, "openmetrics", directory / "past.om", data]
     subprocess.run(command, check=True, capture_output=True)
     port = free_port()
     with (directory / "prometheus.log").open("wb") as log:

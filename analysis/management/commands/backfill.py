@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from analysis import backfill
-from analysis.deployment_list import NoList, read_list
+from analysis.deployment_list import GIT, OLDEST, NoList, read_list
 from analysis.models import PastDeployment
 from explain.errors import ExplainedError
 from explain.facts import Fact
@@ -22,7 +22,6 @@ from scheduler.queue import database_now
 
 LOOK_EVERY_S = 0.5
 ERRORS_SHOWN = 20
-GIT = "git for-each-ref refs/tags --format='%(refname:short) %(objectname) %(creatordate:iso-strict)'"
 
 
 def minutes(text: str) -> timedelta:
@@ -39,12 +38,12 @@ def minutes(text: str) -> timedelta:
 class Command(BaseCommand):
     help = (
         "Judges earlier deployments on what a Prometheus still knows of them, by the environment's policy; nobody is "
-        f"told, and nothing else counts them. A list comes from, for example: {GIT}"
+        f"told, and nothing else counts them. A list comes from, for example: {GIT}".replace("%", "%%")
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--project", required=True, help="its name or id")
-        parser.add_argument("--env", default="prod", help="name of the environment (default: prod)")
+        parser.add_argument("--env", "--environment", default="prod", help="name of the environment (default: prod)")
         what = parser.add_mutually_exclusive_group()
         what.add_argument("--from-git", metavar="FILE", help='one per line: name, commit and time; "-" reads stdin')
         what.add_argument("--again", action="store_true", help="judge those that are stored by the policy of now")
@@ -77,26 +76,29 @@ class Command(BaseCommand):
 
     def add(self, environment: Environment, text: str, *, takes: timedelta) -> None:
         try:
-            listed = read_list(text, database_now())
-            new = backfill.add(environment, listed, takes=takes)
+            found = read_list(text, database_now())
+            new = backfill.add(environment, found.listed, takes=takes)
         except NoList as error:
             lines = [f"line {number}: {render(fact)}" for number, fact in error.problems.items()]
             more = [f"and {len(lines) - ERRORS_SHOWN} more"] if len(lines) > ERRORS_SHOWN else []
             raise CommandError("\n".join(["Nothing was imported.", *lines[:ERRORS_SHOWN], *more])) from None
         except ExplainedError as error:
             raise CommandError(render(error.fact)) from None
-        self.stderr.write(f"{new} new, {len(listed) - new} known already.")
+        old = f", {found.too_old} left out as older than {OLDEST.days} days" if found.too_old else ""
+        self.stderr.write(f"{new} new, {len(found.listed) - new} known already{old}.")
 
     def follow(self, environment: Environment) -> None:
         """Wait until all are judged; print a line whenever there is news."""
-        shown, begun = -1, time.monotonic()
+        shown, begun, first = -1, time.monotonic(), 0
         while (progress := backfill.progress_of(environment)).waiting:
             if not any(poller.is_fresh for poller in Poller.objects.all()):
                 raise CommandError("No poller runs: start one (manage.py run_poller), it judges them.")
             if progress.waiting != shown:
                 shown = progress.waiting
-                done = progress.total - shown
-                self.stderr.write(f"{done} of {progress.total}, {time.monotonic() - begun:.0f} s")
+                done, took = progress.total - shown, time.monotonic() - begun
+                first = first or shown
+                left = f", about {took * shown / (first - shown):.0f} s left" if first > shown else ""
+                self.stderr.write(f"{done} of {progress.total}{left}")
             time.sleep(LOOK_EVERY_S)
 
     def show(self, environment: Environment) -> None:
