@@ -21,8 +21,6 @@ from explain.rendering import render
 from metrics.configuring import add_source
 from metrics.models import MetricSample
 from metrics.tests.prometheus import prometheus_with
-from notifications.models import Delivery
-from notifications.tests.factories import make_channel
 from projects.models import Environment
 from projects.services import create_project
 from scheduler.models import ScheduledJob
@@ -86,7 +84,6 @@ v0.1 {"c3" * 20} {DARK.isoformat()}
 
 def test_a_list_of_tags_is_judged_and_nobody_is_told(environment: Environment, tmp_path: Path) -> None:
     (tmp_path / "tags.txt").write_text(LIST)
-    make_channel(team=environment.project.team)
     with running_poller():
         out = run("--from-git", str(tmp_path / "tags.txt"))
     rows = {row.name: row for row in PastDeployment.objects.filter(environment=environment)}
@@ -103,7 +100,7 @@ def test_a_list_of_tags_is_judged_and_nobody_is_told(environment: Environment, t
     assert [day.days_ago for day in recorded.judged_on.earlier_days] == [1, 2, 7]
     assert "v1.1  rollback_recommended: " in out
     assert out.splitlines()[0].endswith("the sources know nothing of that time")
-    for model in (Deployment, DeploymentVerdict, MetricSample, Event, Delivery):
+    for model in (Deployment, DeploymentVerdict, MetricSample, Event):
         assert not model.objects.exists(), model
     # The same list again changes nothing.
     judged = dict(PastDeployment.objects.values_list("pk", "judged_at"))
