@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make setup            virtual environment with all that tests and checks need (nothing twice)"
-	@echo "make demo             three deployments of a simulated service, then the dashboard; ARGS=--exit ends by itself"
+	@echo "make demo             three deployments of a simulated service, then the dashboard; ARGS=\"--source prometheus\" or check; --exit ends by itself"
 	@echo "make run              web server and poller in the foreground; PORT and WEB_CONCURRENCY choose"
 	@echo "make test             all tests, which have to cover 90 %; ARGS goes to pytest, and holds them to nothing"
 	@echo "make test-external    what needs programs of others: CI runners, proxies"

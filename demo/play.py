@@ -11,8 +11,6 @@ from demo.http import CallFailed, call
 Answer = dict[str, Any]
 READY_TIMEOUT_S = 60.0
 SETTLE_TIMEOUT_S = 30.0
-# The service measures over two seconds, and the first sample comes a second after finish.
-TAKES_OVER_S = 1.2
 VERDICT_TIMEOUT_S = 60.0
 # With the PRE sample as many as the judge needs to know the level of a service (analysis/evidence.py).
 BASELINE_SAMPLES = 5
@@ -86,14 +84,16 @@ class Play:
     Args:
         site, service: base URLs.
         look: called while waiting; raises if a process has ended.
-        baseline: returns the number of baseline samples so far.
+        baseline: returns the number of baseline samples so far; None: the source knows the time before.
+        takes_over_s: until the service's metrics are of its new version alone.
     """
 
     site: str
     service: str
     api_key: str
     look: Callable[[], None]
-    baseline: Callable[[], int]
+    baseline: Callable[[], int] | None
+    takes_over_s: float
     progress: Progress = field(default_factory=Progress)
 
     def run(self) -> list[Outcome]:
@@ -163,7 +163,7 @@ class Play:
         started = time.monotonic()
         level = self.wait(
             lambda: dict(call("GET", f"{self.service}/level")["metrics"]),
-            lambda level: time.monotonic() - started >= TAKES_OVER_S and IN_PLACE[version](level),
+            lambda level: time.monotonic() - started >= self.takes_over_s and IN_PLACE[version](level),
             timeout_s=SETTLE_TIMEOUT_S,
             failure=f"the service does not settle on the version {version!r}",
         )
@@ -174,18 +174,17 @@ class Play:
 
     def sample_baseline(self) -> None:
         """Wait until SeqPulse knows the usual level of the service from samples between the deployments."""
-        enough = self.baseline() + BASELINE_SAMPLES
-
-        def baseline() -> Answer:
-            return {"samples": self.baseline()}
-
+        count = self.baseline
+        if count is None:
+            return
+        enough = count() + BASELINE_SAMPLES
         self.wait(
-            baseline,
+            lambda: {"samples": count()},
             lambda answer: answer["samples"] >= enough,
             timeout_s=SETTLE_TIMEOUT_S,
             failure="no baseline is sampled (see the poller's log)",
         )
-        self.progress.say(f"  baseline  {self.baseline()} samples of the service between deployments")
+        self.progress.say(f"  baseline  {count()} samples of the service between deployments")
 
     def verdict_so_far(self, deployment_id: str) -> Answer:
         """Wait a second for the verdict, and print the number of samples."""

@@ -1,7 +1,8 @@
 """Simulate a service: a process that answers real requests and measures itself.
 
 GET /work            a user's request: latency and failures depend on the active version
-GET /ds-metrics      the metrics endpoint, signed (signature v2)
+GET /ds-metrics      the metrics endpoint, signed (signature v2); only with --speaks json
+GET /metrics         the same as exposition format; only with --speaks exposition
 GET /level           the same numbers unsigned, for demo/play.py
 POST /deploy/NAME    activate another version
 
@@ -23,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import psutil
+from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
 
 from demo.signature import Refused, Verifier
 
@@ -30,6 +32,9 @@ WINDOW_S = 2.0
 CPU_LOOK_EVERY_S = 0.25
 HEAD_TIMEOUT_S = 10.0
 MEMORY_LIMIT_BYTES = 256 * 1024 * 1024
+JSON, EXPOSITION, NOTHING = "json", "exposition", "nothing"
+BUCKETS_S = (0.05, 0.1, 0.15, 0.16, 0.17, 0.18, 0.2, 0.25, 0.3, 0.34, 0.36, 0.38, 0.4, 0.5, 1.0, float("inf"))
+DURATIONS = Histogram("http_request_duration_seconds", "Time that requests took", ["status"], buckets=BUCKETS_S)
 SECRET_VARIABLE = "DEMO_HMAC_SECRET"  # noqa: S105  (the name of a variable)
 
 
@@ -93,7 +98,8 @@ class Meter:
 class Service:
     """HTTP server on one event loop: a coroutine per connection, one request per connection."""
 
-    def __init__(self, secret: str) -> None:
+    def __init__(self, secret: str, speaks: str) -> None:
+        self.speaks = speaks
         self.meter = Meter()
         self.verifier = Verifier(secret)
         self.version = VERSIONS["good"]
@@ -108,15 +114,20 @@ class Service:
         await asyncio.sleep(self.random.uniform(*version.latency_ms) / 1000)
         now = time.monotonic()
         self.meter.answered(now, (now - started) * 1000, failed)
+        DURATIONS.labels("500" if failed else "200").observe(now - started)
         return 500 if failed else 200
 
-    async def answer(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[int, dict[str, object]]:
-        """Return status and JSON body for one request."""
+    async def answer(
+        self, method: str, target: str, headers: Mapping[str, str]
+    ) -> tuple[int, dict[str, object] | bytes]:
+        """Return status and body for one request: JSON, or exposition format as bytes."""
         path = target.partition("?")[0].rstrip("/") or "/"
         if (method, path) == ("GET", "/work"):
             status = await self.work()
             return status, {"ok": status == 200}
-        if (method, path) == ("GET", "/ds-metrics"):
+        if (method, path, self.speaks) == ("GET", "/metrics", EXPOSITION):
+            return 200, generate_latest()
+        if (method, path, self.speaks) == ("GET", "/ds-metrics", JSON):
             try:
                 self.verifier.check(method, target, headers, time.time())
             except Refused as refused:
@@ -141,9 +152,10 @@ class Service:
                 name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
             }
             status, body = await self.answer(method, target, headers)
-            payload = json.dumps(body).encode()
+            payload = body if isinstance(body, bytes) else json.dumps(body).encode()
+            kind = CONTENT_TYPE_LATEST if isinstance(body, bytes) else "application/json"
             writer.write(
-                f"HTTP/1.1 {status} {'OK' if status == 200 else 'Error'}\r\nContent-Type: application/json\r\n"
+                f"HTTP/1.1 {status} {'OK' if status == 200 else 'Error'}\r\nContent-Type: {kind}\r\n"
                 f"Content-Length: {len(payload)}\r\nConnection: close\r\n\r\n".encode()
                 + payload
             )
@@ -159,9 +171,9 @@ class Service:
             await asyncio.sleep(CPU_LOOK_EVERY_S)
 
 
-async def serve(port: int, secret: str) -> None:
+async def serve(port: int, secret: str, speaks: str) -> None:
     """Serve on the loopback address until SIGTERM."""
-    service = Service(secret)
+    service = Service(secret, speaks)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     watcher = asyncio.create_task(service.watch_cpu())
@@ -174,11 +186,12 @@ async def serve(port: int, secret: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo.service")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--speaks", choices=[JSON, EXPOSITION, NOTHING], default=JSON)
     options = parser.parse_args()
     secret = os.environ.get(SECRET_VARIABLE, "")
-    if not secret:
+    if not secret and options.speaks == JSON:
         parser.error(f"{SECRET_VARIABLE} is not set")
-    asyncio.run(serve(options.port, secret))
+    asyncio.run(serve(options.port, secret, options.speaks))
 
 
 if __name__ == "__main__":

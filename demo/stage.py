@@ -4,7 +4,9 @@ import itertools
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -12,6 +14,7 @@ from django.db import connections
 
 from accounts.models import User
 from metrics.baseline import plan_next
+from metrics.configuring import add_source
 from metrics.models import MetricSample, Phase
 from projects.models import Environment
 from projects.services import NewProject, create_project
@@ -22,10 +25,18 @@ USER = "demo"
 
 
 def set_up(endpoint: str, directory: Path) -> tuple[NewProject, str]:
-    """Create a project with this endpoint in the demo's team; return it and the password of the user `demo`."""
+    """Create a project with this endpoint ("": none) in the demo's team; return it with the password of its user."""
     user, password = demo_user(directory)
     try:
         return new_project(endpoint, user), password
+    finally:
+        connections.close_all()
+
+
+def measure_by(environment: Environment, kind: str, config: Mapping[str, Any]) -> None:
+    """Give the environment a source."""
+    try:
+        add_source(environment, kind, dict(config))
     finally:
         connections.close_all()
 
@@ -45,8 +56,9 @@ def new_project(endpoint: str, owner: User) -> NewProject:
     for number in itertools.count(1):
         name = PROJECT if number == 1 else f"{PROJECT} {number}"
         try:
+            signed = bool(endpoint)
             return create_project(
-                name, environment="prod", plan="free", endpoint=endpoint, signed=True, team=TEAM, owner=owner
+                name, environment="prod", plan="free", endpoint=endpoint, signed=signed, team=TEAM, owner=owner
             )
         except ValidationError as error:
             if "name" not in error.message_dict:

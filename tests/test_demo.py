@@ -2,21 +2,30 @@
 
 import hashlib
 import hmac
+import os
 import re
 import socket
+import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import requests
 
 from demo.__main__ import avoid_other_pollers
+from demo.load import Load
 from demo.play import ACTS, IN_PLACE, Outcome, table
+from demo.prometheus import EXPRESSIONS, programs, start_prometheus
 from demo.service import Meter
 from demo.signature import Refused, Verifier
 from seqpulse.devserver import embedded
+from seqpulse.devserver.processes import Children
 from seqpulse.devserver.runner import RunError
 from tests.processes import Installation, Program, free_port, wait_for
+from tests.system_tools import ROOT
 
 SECRET = "hmac_test_secret"
 NOW = datetime(2026, 2, 13, 10, 0, tzinfo=UTC).timestamp()
@@ -85,6 +94,55 @@ def test_the_demo_does_not_share_a_database_with_another_poller(
     poller.wait()
     # Its heartbeat is still fresh, but the process has ended.
     avoid_other_pollers()
+
+
+@pytest.mark.e2e
+def test_the_demos_prometheus_knows_the_service_of_now_and_of_the_half_hour_before(tmp_path: Path) -> None:
+    port, prometheus_port = free_port(), free_port()
+    children, load = Children(), Load(port)
+    try:
+        command = [sys.executable, "-m", "demo.service", "--port", str(port), "--speaks", "exposition"]
+        service = children.start("service", command, env=os.environ, cwd=ROOT, log_dir=tmp_path)
+        load.start()
+        url = start_prometheus(
+            children, tmp_path / "prometheus", f"127.0.0.1:{port}", port=prometheus_port, service=service.pid
+        )
+
+        def level(name: str, ago_s: float) -> float:
+            """Ask for a metric, 0.0 where there is none yet."""
+            query = EXPRESSIONS[name].replace("$__rate_interval", "3s")
+            with suppress(requests.ConnectionError, IndexError):
+                answer = requests.get(f"{url}/api/v1/query", {"query": query, "time": time.time() - ago_s}, timeout=5)
+                return float(answer.json()["data"]["result"][0]["value"][1])
+            return 0.0
+
+        # It scrapes the service itself by now.
+        wait_for(lambda: requests_of(url) > 3, "scrapes", 30)
+        for ago_s in (0, 1700):
+            assert 30 < level("requests_per_sec", ago_s) < 50
+            assert 150 < level("latency_p95", ago_s) < 200
+            assert level("error_rate", ago_s) == 0
+            assert 0 < level("cpu_usage", ago_s) < 1
+            assert 0 < level("memory_usage", ago_s) < 1
+        refused = requests.get(f"http://127.0.0.1:{port}/ds-metrics", timeout=5)
+        assert refused.status_code == 404
+    finally:
+        load.stop()
+        children.stop()
+
+
+def requests_of(url: str) -> int:
+    """Return how often the Prometheus has scraped the service."""
+    with suppress(requests.ConnectionError, IndexError):
+        answer = requests.get(f"{url}/api/v1/query", {"query": 'count_over_time(up{job="shop"}[1m])'}, timeout=5)
+        return int(answer.json()["data"]["result"][0]["value"][1])
+    return 0
+
+
+def test_without_a_prometheus_the_demo_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(RunError, match="apt-get install prometheus"):
+        programs()
 
 
 # ------------------------------------------------------------------------------------------------- the service's parts
