@@ -132,8 +132,7 @@ class Service:
                 self.verifier.check(method, target, headers, time.time())
             except Refused as refused:
                 return 401, {"error": str(refused)}
-            return 200, {"metrics": self.meter.metrics(time.monotonic())}
-        if (method, path) == ("GET", "/level"):
+        if (method, path, self.speaks) == ("GET", "/ds-metrics", JSON) or (method, path) == ("GET", "/level"):
             return 200, {"metrics": self.meter.metrics(time.monotonic())}
         name = path.removeprefix("/deploy/")
         if method == "POST" and name in VERSIONS:
