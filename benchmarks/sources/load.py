@@ -15,9 +15,14 @@ from benchmarks.poller.cases import DONE, PER_S
 from benchmarks.poller.world import World
 from benchmarks.report import print_json, print_table
 from benchmarks.site import bench_site, cpu_seconds, free_ports
+from benchmarks.sources.fleet import lines
 
 ENVIRONMENTS = 2000
 ROUNDS = 3
+# Services whose past the Prometheus knows, as at a trigger it is asked for: minutes before and after now, by days ago.
+WITH_PAST = 1000
+PAST = {0: (35, -1), 1: (35, 40), 2: (35, 40), 7: (35, 40)}
+PAST_STEP_S = 30
 SCRAPE_INTERVAL_S = 15
 RATE = "[$__rate_interval]"
 # Later samples of PRE: each is one reading, without the time before, and no verdict follows.
@@ -51,6 +56,29 @@ def expressions(service: int) -> dict[str, str]:
     }
 
 
+def make_past(world: World, promtool: str) -> None:
+    """Write blocks of the past into the storage of the Prometheus, one by one: it reads its input once per block."""
+    now, text = time.time(), world.directory / "past.om"
+    for days, (before, after) in PAST.items():
+        begin = now - days * 86_400 - before * 60
+        with text.open("w") as out:
+            for step in range((before + after) * 60 // PAST_STEP_S):
+                at = f" {begin + step * PAST_STEP_S:.3f}\n"
+                page = lines(WITH_PAST, (1 + step) * PAST_STEP_S)
+                out.writelines(line + at for line in page if line and not line.startswith("#"))
+            out.write("# EOF\n")
+        command = [
+            promtool,
+            "tsdb",
+            "create-blocks-from",
+            "openmetrics",
+            str(text),
+            str(world.directory / "prometheus"),
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+    text.unlink()
+
+
 @dataclass(frozen=True, slots=True)
 class Prometheus:
     url: str
@@ -68,6 +96,7 @@ def prometheus_of(world: World) -> Iterator["Prometheus"]:
     from metrics.tests.prometheus import wait_until_ready  # noqa: PLC0415  (models, which need the settings)
     from tests.system_tools import require  # noqa: PLC0415
 
+    make_past(world, require("promtool"))
     target, port = free_ports(2)
     world.start_server("fleet", target, "-m", "benchmarks.sources.fleet", str(target), str(ENVIRONMENTS))
     scrape = {
@@ -130,21 +159,20 @@ def measured(
     world.rows("TRUNCATE scheduled_jobs, metric_samples, sample_places")
     [poller] = world.start_pollers(1, module=module or ("manage.py", "run_poller"))
     before = used()
-    begun = time.monotonic()
     world.insert_jobs(jobs, count)
     world.wait_for(DONE)
-    took_s = time.monotonic() - begun
     server_s, poller_s, postgres_s, queries = (now - then for now, then in zip(used(), before, strict=True))
     world.stop("poller-")
     places = "= 0" if jobs is TRIGGERS else "> 0"
     if wrong := world.one(WRONG.format(places=places)):
         raise RuntimeError(f"{wrong} samples are not what the fleet does")
     stored = world.one(f"SELECT count(*) FROM metric_samples WHERE sequence_index {places}")  # noqa: S608
-    return {
+    per_s = world.one(PER_S, "pre_collect")
+    found = {
         "questions": name,
         "samples": count,
-        "samples/s": world.one(PER_S, "pre_collect"),
-        "queries/s": queries / took_s,
+        "samples/s": per_s,
+        "queries/s": per_s * queries / count,
         "queries/sample": queries / count,
         "prometheus_ms": 1000 * server_s / count,
         "poller_ms": 1000 * poller_s / count,
@@ -152,6 +180,13 @@ def measured(
         "retried": world.one("SELECT count(*) FROM scheduled_jobs WHERE retry_count > 0"),
         "lost": count - stored,
     }
+    if jobs is TRIGGERS:
+        past, levels = "metric_samples WHERE sequence_index > 0", "metric_levels"
+        found["samples before"], found["levels"] = (
+            world.one(f"SELECT count(*) FROM {rows}") / count  # noqa: S608
+            for rows in (past, levels)
+        )
+    return found
 
 
 def main() -> None:
@@ -165,7 +200,7 @@ def main() -> None:
         rows = [
             measured(world, server, "batched", SAMPLES, count=count),
             measured(world, server, "one per metric", SAMPLES, count=count, module=one_by_one),
-            measured(world, server, "at trigger, with the past", TRIGGERS, count=ENVIRONMENTS),
+            measured(world, server, "at trigger, with the past", TRIGGERS, count=WITH_PAST),
         ]
     print_table(rows)
     print(f"CPU of the Prometheus for scraping alone: {idle:.1%} of a core")
