@@ -6,14 +6,18 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, JsonResponse, UnreadablePostError
+from django.urls import resolve
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
 
 from common.strict_json import InvalidJSON, read_json
 from metrics.alerting import parse_alerts, source_of, store_alerts
-from security.limits import Caller, Limit, limited
+from metrics.models import Source
+from security.limits import ALERTS, limited
 
+# Attribute of a request whose source was looked up.
+FOUND = "alerting_source"
 logger = structlog.get_logger(__name__)
 
 
@@ -22,7 +26,15 @@ def refused(status: int, code: str, message: str) -> JsonResponse:
     return JsonResponse(body, status=status)
 
 
-@limited(Limit(("alerts",), Caller.ADDRESS))
+def alerting_source(request: HttpRequest) -> Source | None:
+    """Return the source whose token the address has; looked up once, for the limit and for the view."""
+    if not hasattr(request, FOUND):
+        setattr(request, FOUND, source_of(resolve(request.path_info).kwargs["token"]))
+    found: Source | None = getattr(request, FOUND)
+    return found
+
+
+@limited(ALERTS)
 @method_decorator(never_cache, name="dispatch")
 class AlertsView(View):
     """Somebody sends alerts, with the token of the source as its address."""
@@ -30,7 +42,7 @@ class AlertsView(View):
     http_method_names = ["post"]
 
     def post(self, request: HttpRequest, token: str) -> JsonResponse:
-        source = source_of(token)
+        source = alerting_source(request)
         if source is None:
             return refused(404, "not_found", "Nothing takes alerts at this address.")
         try:

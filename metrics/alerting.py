@@ -11,10 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F, QuerySet
 
 from accounts.invitations import hash_token
+from metrics.configuring import add_source
 from metrics.models import Alert, AlertToken, Source
-from metrics.sources.alerts import KIND, AlertsConfig
+from metrics.sources.alerts import CRITICAL, KIND, AlertsConfig
+from projects.models import Environment
 from scheduler.queue import database_now
 from scheduler.recurring import recurring
 from security.redaction import redact, redact_foreign_text
@@ -59,6 +62,11 @@ def new_token(source: Source) -> str:
     token = PREFIX + secrets.token_urlsafe(24)
     AlertToken.objects.update_or_create(source=source, defaults={"digest": hash_token(token)})
     return token
+
+
+def address_for(environment: Environment) -> str:
+    """Return a new token of the environment's source of alerts, which is added if need be. Raises InvalidConfig."""
+    return new_token(environment.sources.filter(kind=KIND).first() or add_source(environment, KIND, {}))
 
 
 def revoke_token(source: Source) -> bool:
@@ -165,6 +173,11 @@ def store_alerts(source: Source, alerts: Sequence[Firing]) -> Stored:
         rows = Alert.objects.filter(environment=source.environment_id)
         known = {row.fingerprint: row for row in rows.filter(fingerprint__in=given)}
         free = max(0, MOST_KNOWN - rows.count())
+        # What may recommend a rollback goes first, and takes the place of what may not.
+        given = dict(sorted(given.items(), key=lambda item: not is_urgent(item[1], config)))
+        urgent = sum(is_urgent(alert, config) for fingerprint, alert in given.items() if fingerprint not in known)
+        if urgent > free:
+            free += make_room(rows.exclude(fingerprint__in=given), urgent - free)
         new: list[Alert] = []
         for fingerprint, alert in given.items():
             row = known.get(fingerprint)
@@ -183,6 +196,19 @@ def store_alerts(source: Source, alerts: Sequence[Firing]) -> Stored:
         Source.objects.filter(pk=source.pk).update(answered_at=now, failure=None)
     taken = len(known) + len(new)
     return Stored(taken, len(given) - taken)
+
+
+def is_urgent(alert: Firing, config: AlertsConfig) -> bool:
+    return alert.firing and config.level_of(alert.severity) == CRITICAL
+
+
+def make_room(rows: QuerySet[Alert], wanted: int) -> int:
+    """Remove so many alerts that are not critical and firing, those that ended or were heard of long ago first; return
+    how many there were.
+    """
+    lesser = rows.exclude(level=CRITICAL, ends_at__isnull=True).order_by(F("ends_at").asc(nulls_last=True), "seen_at")
+    removed, _ = rows.filter(pk__in=list(lesser.values_list("pk", flat=True)[:wanted])).delete()
+    return removed
 
 
 def begin(row: Alert, alert: Firing, now: datetime) -> None:

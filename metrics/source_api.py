@@ -15,6 +15,7 @@ from common.listing import StrictAPIView
 from common.openapi import described
 from explain.facts import Fact
 from explain.rendering import render
+from metrics.alerting import address_for
 from metrics.configuring import Trial
 from metrics.models import Source
 from metrics.payload import METRICS
@@ -137,6 +138,26 @@ class SourcesView(StrictAPIView):
         kinds = list(Source.objects.filter(environment=environment).values_list("kind", flat=True))
         logger.info("sources replaced", environment=environment.pk, kinds=kinds, changed=changed)
         return Response(listed(environment))
+
+
+class AlertAddressSerializer(serializers.Serializer[Any]):
+    url = serializers.CharField(help_text="POST alerts there. It is shown this once.")
+
+
+@limited(DEPLOYMENTS)
+class AlertAddressView(StrictAPIView):
+    """Where alerts of an environment are sent."""
+
+    @described(operation_id="new_alert_address", request=None, responses={200: AlertAddressSerializer, 404: NOT_FOUND})
+    def post(self, request: Request, name: str) -> Response:
+        """Make a new address for alerts, and the source that takes them if there is none; the one before is invalid."""
+        environment = environment_named(request, name)
+        try:
+            token = address_for(environment)
+        except InvalidConfig as error:
+            raise refused(error) from None
+        logger.info("alert address made", environment=environment.pk)
+        return Response({"url": request.build_absolute_uri(f"/alerts/{token}")})
 
 
 @limited(Limit(("deployments", "probe"), Caller.KEY))

@@ -77,6 +77,8 @@ class Caller(StrEnum):
     KEY = "key"
     # As KEY; a call without the header may have its key in metadata.key of the body.
     METADATA_KEY = "metadata_key"
+    # The source whose token the address of the call has, else the client's address.
+    ALERTS = "alerts"
     # The signed-in user, else the address.
     USER = "user"
     # The address, and each account that a form names.
@@ -102,6 +104,7 @@ SIGN_IN = Limit(("login",), Caller.ACCOUNT, frozenset({"POST"}))
 REAUTHENTICATE = Limit(("login",), Caller.USER, frozenset({"POST"}))
 DEPLOYMENTS = Limit(("deployments",), Caller.KEY)
 SAMPLES = Limit(("samples",), Caller.KEY)
+ALERTS = Limit(("alerts",), Caller.ALERTS)
 WEBHOOKS = Limit(("deployments",), Caller.METADATA_KEY)
 
 

@@ -17,6 +17,7 @@ from django_ratelimit.core import get_usage
 
 from accounts.login_names import account_named, spelled_alike
 from common.database_state import cannot_write
+from metrics.alert_api import alerting_source
 from projects.authentication import key_in_metadata, key_of
 from security.addressing import address_of
 from security.counting import LocalCounters
@@ -112,6 +113,8 @@ def callers_of(request: HttpRequest, by: Caller) -> Iterator[str]:
     address = f"address:{bucket_of(address_of(request))}"
     if by == Caller.USER:
         yield user_bucket(request) or address
+    elif by == Caller.ALERTS and (source := alerting_source(request)) is not None:
+        yield f"alerts:{source.pk}"
     elif by in KEYS and (key := KEYS[by](request)) is not None:
         yield f"key:{key.pk}"
     else:

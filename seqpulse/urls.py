@@ -23,7 +23,7 @@ from metrics.alert_api import AlertsView
 from metrics.api import DeploymentMetricsView
 from metrics.otlp_api import OtlpMetricsView
 from metrics.push_api import SamplesView
-from metrics.source_api import SourcesTestView, SourcesView
+from metrics.source_api import AlertAddressView, SourcesTestView, SourcesView
 from notifications.api import DeploymentRollbackView
 from notifications.slack_actions import SlackActionsView
 from security.limits import REAUTHENTICATE, SIGN_IN, limited
@@ -66,6 +66,7 @@ api: list[URLPattern | URLResolver] = [
     ),
     re_path(rf"^deployments/{UUID}/metrics/?$", DeploymentMetricsView.as_view(), name="deployment-metrics"),
     re_path(r"^environments/(?P<name>[^/]{1,100})/sources/?$", SourcesView.as_view(), name="sources"),
+    re_path(r"^environments/(?P<name>[^/]{1,100})/alert-address/?$", AlertAddressView.as_view(), name="alert-address"),
     re_path(r"^environments/(?P<name>[^/]{1,100})/sources/test/?$", SourcesTestView.as_view(), name="sources-test"),
     re_path(r"^gate/?$", GateView.as_view(), name="gate"),
     re_path(r"^gate/flagger/confirm-rollout/?$", ConfirmRolloutView.as_view(), name="gate-confirm-rollout"),

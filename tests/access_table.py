@@ -38,6 +38,7 @@ GET      deployment-acknowledgements  key      200
 POST     deployment-acknowledgements  key      201  with what=on_it
 GET      sources                      key      200 otherkey=200
 POST     sources-test                 key      200 otherkey=200
+POST     alert-address                key      200 otherkey=200
 PUT      sources                      key      400 otherkey=400
 GET      gate                         key      400 otherkey=400
 POST     gate-confirm-rollout         key      400 otherkey=400

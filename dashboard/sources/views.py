@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from accounts.permissions import Action, Actions
+from dashboard.forms import already_submitted
 from dashboard.page import current_user, page
 from dashboard.policies.queries import environment_of
 from dashboard.sources.forms import FURTHER, SourceForm
@@ -20,6 +21,7 @@ from dashboard.sources.queries import kinds, problem_of
 from dashboard.sources.trying import found_at, report_on
 from dashboard.sources.words import KINDS
 from explain.facts import Fact
+from metrics.alerting import new_token
 from metrics.configuring import (
     add_source,
     change_source,
@@ -29,16 +31,17 @@ from metrics.configuring import (
     with_kept_secrets,
     without_secrets,
 )
-from metrics.models import Source
+from metrics.models import AlertToken, Source
 from metrics.source_lists import move_source
 from metrics.sources import source_kind
+from metrics.sources.alerts import KIND as ALERTS
 from metrics.sources.base import InvalidConfig, SourceKind
 from metrics.sources.prometheus_discovery import Discovery
 from projects.models import Environment
 
 logger = structlog.get_logger(__name__)
 PROMETHEUS = "prometheus"
-SAVE, TEST, FIND, USE = "save", "test", "find", "use"
+SAVE, TEST, FIND, USE, ADDRESS = "save", "test", "find", "use", "address"
 
 
 @page("GET", of=environment_of, action=Action.CHANGE_ENVIRONMENT)
@@ -100,7 +103,12 @@ def _answer(request: HttpRequest, environment: Environment, kind: SourceKind[Any
                 if do == SAVE:
                     return _save(request, environment, form, row=row)
                 data = with_kept_secrets(kind, row, form.config)
-                if do == TEST:
+                if do == ADDRESS and kind.name == ALERTS and row is not None:
+                    if already_submitted(request):
+                        return redirect("dashboard:source", environment_id=environment.pk, source_id=row.pk)
+                    context["secret"] = request.build_absolute_uri(f"/alerts/{new_token(row)}")
+                    _note(request, "alert address made", row)
+                elif do == TEST:
                     context["report"] = report_on(environment, kind, data)
                 elif kind.name == PROMETHEUS and (do == FIND or do.startswith(USE)):
                     found = found_at(environment, kind, data)
@@ -110,7 +118,7 @@ def _answer(request: HttpRequest, environment: Environment, kind: SourceKind[Any
                         form = SourceForm(kind, _filled(request, found, expressions), **about)
                         form.is_valid()
                 else:
-                    raise BadRequest("do: save, test, find or use")
+                    raise BadRequest("do: save, test, find, use or address")
             except InvalidConfig as error:
                 form.refuse(error)
     context |= _about(environment) | {
@@ -120,6 +128,8 @@ def _answer(request: HttpRequest, environment: Environment, kind: SourceKind[Any
         "source": row,
         "problem": Fact("unreadable_secret") if opened is None else problem_of(row) if row else None,
         "finds": kind.name == PROMETHEUS,
+        "takes_alerts": kind.name == ALERTS and row is not None,
+        "has_address": kind.name == ALERTS and row is not None and AlertToken.objects.filter(source=row).exists(),
         "call": f"{request.scheme}://{request.get_host()}/samples",
     }
     return render(request, "dashboard/sources/source.html", context)
@@ -130,8 +140,11 @@ def _save(request: HttpRequest, environment: Environment, form: SourceForm, *, r
     try:
         if row is None:
             row = add_source(environment, form.kind.name, form.config)
-            messages.success(request, _("The source is added: it is asked with the next sample."))
             _note(request, "source added", row)
+            if row.kind == ALERTS:
+                messages.success(request, _("The source is added. Make its address, and send alerts there."))
+                return redirect("dashboard:source", environment_id=environment.pk, source_id=row.pk)
+            messages.success(request, _("The source is added: it is asked with the next sample."))
         else:
             change_source(row, form.config)
             messages.success(request, _("The source is changed: it is asked so with the next sample."))

@@ -8,6 +8,7 @@ from pydantic import Field
 from metrics.sources.base import SourceConfig, SourceKind
 
 KIND = "alerts"
+CRITICAL = "critical"
 Severities = Annotated[list[Annotated[str, Field(min_length=1, max_length=40)]], Field(max_length=20)]
 
 
@@ -21,7 +22,7 @@ class AlertsConfig(SourceConfig):
         """Return critical, warning or ignored."""
         named = severity.lower()
         if named in map(str.lower, self.critical):
-            return "critical"
+            return CRITICAL
         return "ignored" if named in map(str.lower, self.ignored) else "warning"
 
 

@@ -19,6 +19,7 @@ from metrics.configuring import add_source
 from metrics.models import Alert as Stored
 from metrics.models import Source
 from projects.services import NewProject, create_project
+from security.limits import Rate
 from tests.processes import free_port, wait_for
 from tests.system_tools import require
 
@@ -165,3 +166,50 @@ def test_an_alertmanager_sends(token: str, live_server: Any, tmp_path: Path) -> 
         process.terminate()
         process.wait(10)
     assert abs(Stored.objects.get().starts_at - started) < timedelta(seconds=1)
+
+
+def test_the_address_is_made_by_api_and_the_one_before_is_invalid(made: NewProject) -> None:
+    first = address_by_api(made)
+    assert send(first.rpartition("/")[2], alert())["taken"] == 1
+    second = address_by_api(made)
+    assert Source.objects.filter(kind="alerts").count() == 1
+    send(first.rpartition("/")[2], alert(), status=404)
+    assert send(second.rpartition("/")[2], alert())["taken"] == 1
+
+
+def address_by_api(made: NewProject) -> str:
+    response = Client().post("/environments/prod/alert-address", headers={"X-API-Key": made.api_key})
+    assert response.status_code == 200, response.content
+    url: str = response.json()["url"]
+    return url
+
+
+def test_calls_are_counted_by_source(made: NewProject, token: str, settings: Any) -> None:
+    settings.SEQPULSE_RATES = {**settings.SEQPULSE_RATES, "alerts": Rate(3, 60)}
+    settings.SEQPULSE_RATE_LIMITS = True
+    other = new_token(add_source(create_project("other", environment="prod").environment, "alerts", {}))
+    for _ in range(3):
+        send(token, alert())
+    refused = Client().post(f"/alerts/{token}", "{}", content_type="application/json")
+    assert (refused.status_code, int(refused["Retry-After"]) > 0) == (429, True)
+    # Another one behind the same address has its own, and what nobody knows has none.
+    assert send(other, alert())["taken"] == 1
+    for status in (404, 404, 404, 429):
+        send("spal_unknown", alert(), status=status)
+
+
+def test_a_flood_of_other_alerts_does_not_keep_out_what_may_roll_back(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerting, "MOST_KNOWN", 50)
+    for number in range(4):
+        flood = [alert(f"Noise{number}-{place}", labels={"severity": "warning"}) for place in range(40)]
+        send(token, {"alerts": flood})
+    assert Stored.objects.count() == 50
+    serious = [alert(f"Down{place}") for place in range(10)]
+    assert send(token, {"alerts": serious}) == {"taken": 10, "left_out": 0}
+    assert Stored.objects.filter(level="critical").count() == 10
+    # What is as serious stays, the others are counted as left out.
+    assert send(token, {"alerts": [alert(f"More{place}") for place in range(60)]}) == {"taken": 40, "left_out": 20}
+    assert set(Stored.objects.values_list("level", flat=True)) == {"critical"}
+    assert Stored.objects.filter(name__startswith="Down").count() == 10

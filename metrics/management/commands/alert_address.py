@@ -5,8 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from metrics.alerting import new_token, revoke_token
-from metrics.configuring import add_source
+from metrics.alerting import address_for, revoke_token
 from metrics.sources.alerts import KIND
 from projects.models import Environment
 
@@ -29,4 +28,4 @@ class Command(BaseCommand):
             if source is None or not revoke_token(source):
                 raise CommandError("This environment has no address for alerts.")
             return
-        self.stdout.write(f"/alerts/{new_token(source or add_source(found[0], KIND, {}))}")
+        self.stdout.write(f"/alerts/{address_for(found[0])}")
