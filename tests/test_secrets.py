@@ -134,6 +134,7 @@ def run_everything(site: Installation, marked: dict[str, str], receiver: Receive
     written |= refused_signature(site)
     written |= refused_credentials(site, marked)
     written |= public_links(site, marked)
+    written |= alerts_sent(site, marked, key)
     roll_back(site, deployment["deployment_id"], marked)
     answered = (
         "SELECT count(*) FROM notification_deliveries WHERE channel_id = %s AND state = 'failed' AND answer <> ''"
@@ -152,6 +153,15 @@ def run_everything(site: Installation, marked: dict[str, str], receiver: Receive
     poller.wait(20)
     written |= {f"log of {path.stem}": site.log(path.stem) for path in site.log_dir.glob("*.log")}
     return written | tables(site)
+
+
+def alerts_sent(site: Installation, marked: dict[str, str], key: str) -> dict[str, str]:
+    """Make an address for alerts, whose answer shows it this once, and send there what is taken and what is not."""
+    url = site.call("POST", "/environments/prod/alert-address", key).json()["url"]
+    marked["address for alerts"] = url.rpartition("spal_")[2]
+    bodies = ('{"title": "x", "status": "firing", "annotations": {"url": "%s"}}' % url, "{", "[]")
+    written = {f"alerts {body}"[:12]: requests.post(url, body, timeout=10).text for body in bodies}
+    return {**written, "alerts by GET": requests.get(f"{url}?x", timeout=10).text}
 
 
 def plant_channels(site: Installation, marked: dict[str, str], receiver: Receiver) -> list[Channel]:
