@@ -155,11 +155,7 @@ def test_the_errors_of_every_call_are_described() -> None:
     }
     flagger = {f"/gate/flagger/{name}" for name in ("confirm-rollout", "confirm-promotion", "rollback")}
     posted = {"/deployments/trigger", "/deployments/finish", "/samples", *flagger}
-    sources = {
-        "/environments/{name}/sources",
-        "/environments/{name}/sources/test",
-        "/environments/{name}/alert-address",
-    }
+    sources = {"/environments/{name}/sources", "/environments/{name}/sources/test"}
     with_body = (
         posted | sources | {f"/deployments/{{uuid}}/{name}" for name in ("acknowledgements", "rollback", "step")}
     )
