@@ -4,6 +4,7 @@
     seqpulse.py run --env prod -- ./deploy.sh     trigger, run the command, finish with its result, wait
     seqpulse.py trigger | finish RESULT | wait    the same in parts
     seqpulse.py step --percent 25 --wait          a step of a rollout: whether to go on
+    seqpulse.py push error_rate=0.01 queue=12     a sample, where the service is measured by what it sends
     seqpulse.py status | explain                  what is known of a deployment, what its verdict rests on
 
 Needs Python 3.8 or newer and nothing else. Settings: SEQPULSE_URL, SEQPULSE_API_KEY, SEQPULSE_ENV.
@@ -50,6 +51,10 @@ COMMAND_S = 3  # after a signal, until the command is reported as cancelled alth
 FINISH_S = 4  # after a signal, for all calls of finish
 FIRST_PAUSE_S = 1.0  # before a call is repeated
 MAX_BODY = 8 * 1024 * 1024
+METRICS = ("requests_per_sec", "latency_p95", "error_rate", "cpu_usage", "memory_usage")
+# The server takes so many a call.
+SAMPLES_AT_ONCE = 1000
+ERRORS_SHOWN = 10
 ON_UNREACHABLE, FAIL_ON = ("pass", "fail"), ("warning", "rollback", "never")
 ID_FILE = ".seqpulse-deployment"
 # In the file of the id: the trigger went on without SeqPulse.
@@ -722,10 +727,12 @@ HEADERS = ("check", "before", "after", "limit", "result")
 
 
 def rows_of(answer: Json) -> List[Tuple[str, ...]]:
-    """Return the table of checks: metric, before, after, limit, outcome."""
+    """Return the table of checks: metric, before, after, limit, outcome. Several of a metric are told apart by rule."""
+    metrics = [check.get("metric") for check in items(answer, "checks")]
     return [
         (
-            clean(check.get("metric"), 40),
+            clean(check.get("metric"), 40)
+            + (f" ({clean(check.get('rule'), 40)})" if metrics.count(check.get("metric")) > 1 else ""),
             level(check.get("baseline"), check.get("metric")),
             level(check.get("observed"), check.get("metric")),
             level(check.get("limit"), check.get("metric")),
@@ -1292,11 +1299,77 @@ class Client:
         self.screen.json(answer, PASSED)
         return PASSED
 
+    # samples
+
+    def do_push(self) -> int:
+        """Send samples. What is sent again has the same times, and is one sample there."""
+        if not self.options.env:
+            raise Failed(USAGE, "which environment? Pass --env or set SEQPULSE_ENV")
+        samples = self.samples()
+        taken, repeated, problems = 0, 0, []
+        answer: Json = {}
+        for begin in range(0, len(samples), SAMPLES_AT_ONCE):
+            body = {"env": self.options.env, "samples": samples[begin : begin + SAMPLES_AT_ONCE]}
+            answer = ask(self.server, "/samples", self.options.retry_for, body)
+            taken += int(number(answer.get("taken")) or 0)
+            repeated += int(number(answer.get("repeated")) or 0)
+            errors = part(answer, "errors")
+            problems += [f"{clean(path, 80)}: {' '.join(texts(errors, path))}" for path in errors]
+            if answer.get("message"):
+                self.screen.note(clean(answer["message"]))
+        known = f", {repeated} of them known already" if repeated else ""
+        self.screen.note(f"{taken + repeated} of {len(samples)} samples are stored{known}")
+        for problem in problems[:ERRORS_SHOWN]:
+            self.screen.note(problem)
+        code = REFUSED if problems else PASSED
+        self.screen.json({**answer, "taken": taken, "repeated": repeated}, code)
+        return code
+
+    def samples(self) -> List[Json]:
+        """Return the samples of the command line. Raises Failed."""
+        options = self.options
+        if bool(options.file) == bool(options.values):
+            raise Failed(USAGE, "give NAME=VALUE … for one sample, or --file for several")
+        if options.file:
+            return samples_in(sys.stdin.read() if options.file == "-" else read_file(options.file, "--file"))
+        given = options.time
+        with contextlib.suppress(TypeError, ValueError):  # a text in ISO 8601, or none
+            given = float(given)
+        sample: Json = {"at": given or time.time()}
+        if options.instance:
+            sample["instance"] = options.instance
+        for text in options.values:
+            name, _, value = text.partition("=")
+            try:
+                place = sample if name in METRICS else sample.setdefault("custom", {})
+                place[name] = float(value)
+            except ValueError:
+                raise Failed(USAGE, f"{clean(text, 80)}: a metric is NAME=NUMBER, such as error_rate=0.01") from None
+        return [sample]
+
     def standing(self, answer: Answer) -> Optional[Json]:
         """Return the verdict, None where to ask again. Raises Failed, also for a pending one, and NoAnswer."""
         if answer.status == 202 and answer.body is not None:
             raise Failed(NO_VERDICT, f"no verdict yet: {self.counted(answer.body)}", answer.body)
         return verdict_in(answer)
+
+
+def samples_in(text: str) -> List[Json]:
+    """Return the samples of a file: a JSON list, an object with samples, or an object a line. Raises Failed."""
+    try:
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError as error:
+        raise Failed(USAGE, f"--file: it is no JSON: {error}") from None
+    if isinstance(found, dict):
+        found = found.get("samples", [found])
+    if not isinstance(found, list) or not found or not all(isinstance(one, dict) for one in found):
+        raise Failed(USAGE, '--file: this has to be a list of samples, such as [{"at": …, "error_rate": 0.01}]')
+    # Of the same time in every attempt.
+    now = time.time()
+    return [one if "at" in one else {**one, "at": now} for one in found]
 
 
 class Child:
@@ -1518,6 +1591,13 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
     commands.add_parser("status", parents=[common, one], help="what is known of a deployment")
+    push = commands.add_parser(
+        "push", parents=[common], help="send a sample", usage="seqpulse push [options] NAME=VALUE … | --file FILE"
+    )
+    push.add_argument("values", nargs="*", metavar="NAME=VALUE", help="error_rate=0.01 latency_p95=120 checkouts=42")
+    push.add_argument("--time", metavar="TIME", help="of the sample: ISO 8601 or seconds since 1970; now")
+    push.add_argument("--instance", metavar="NAME", help="which of several instances sends it")
+    push.add_argument("--file", metavar="FILE", help="samples as JSON, a list or one a line; -: from standard input")
     commands.add_parser("explain", parents=[common, one], help="what its verdict rests on")
     return top
 

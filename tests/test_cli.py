@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,35 @@ def test_the_client_is_served_and_runs_from_a_pipe(
     assert "in prod" in piped.stdout
 
 
+def test_samples_are_pushed_once_each(installation: Installation, tmp_path: Path) -> None:
+    made = installation.project("pushed by the client")
+    site = {"SEQPULSE_URL": installation.site, "SEQPULSE_API_KEY": made["api_key"], "SEQPULSE_ENV": "prod"}
+    at = f"{time.time() - 60:.0f}"
+    sample = ("error_rate=0.01", "latency_p95=120", "checkouts=42")
+    for known in ("1 of 1 samples are stored", "known already"):
+        pushed = client(tmp_path, "push", "--time", at, *sample, **site)
+        assert pushed.returncode == 0, pushed.stderr
+        assert known in pushed.stderr
+    lines = "\n".join(json.dumps({"at": time.time() - number, "error_rate": 0}) for number in range(1, 1201))
+    (tmp_path / "samples.jsonl").write_text(lines)
+    several = client(tmp_path, "push", "--file", "samples.jsonl", "--json", **site)
+    assert several.returncode == 3, several.stderr
+    answer = json.loads(several.stdout)
+    assert 590 < answer["taken"] < 602
+    assert "more than 10 minutes ago" in several.stderr
+    for arguments, words in (
+        ((), "NAME=VALUE"),
+        (("error_rate",), "NAME=NUMBER"),
+        (("error_rate=x",), "NAME=NUMBER"),
+        (("--file", "samples.jsonl", "error_rate=1"), "NAME=VALUE"),
+        (("--file", "nowhere"), "cannot be read"),
+    ):
+        wrong = client(tmp_path, "push", *arguments, **site)
+        assert (wrong.returncode, words in wrong.stderr) == (2, True), wrong.stderr
+    refused = client(tmp_path, "push", "error_rate=7", **site)
+    assert (refused.returncode, "error_rate" in refused.stderr) == (3, True)
+
+
 # --- what may go wrong
 
 
@@ -182,7 +212,9 @@ def test_what_the_server_refuses_ends_with_3_in_its_words(site: dict[str, str], 
 def test_a_stepwise_rollout_beside_a_control_group(
     installation: Installation, site: dict[str, str], tmp_path: Path
 ) -> None:
-    [(endpoint,)] = installation.rows("SELECT DISTINCT metrics_endpoint FROM projects_environment")
+    [(endpoint,)] = installation.rows(
+        "SELECT DISTINCT metrics_endpoint FROM projects_environment WHERE metrics_endpoint <> ''"
+    )
     with installation.late_expiry():
         assert client(tmp_path, "trigger", "--control", endpoint, **site).returncode == 0
         begun = client(tmp_path, "step", "--percent", "25", "--seconds", "2", "--json", **site)
