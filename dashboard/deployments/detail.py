@@ -7,7 +7,7 @@ from typing import Any
 
 from accounts.permissions import Action
 from analysis.charts import Before, Chart, Span, draw, span_of
-from analysis.evidence import FAILED_AND_ANSWERED, detail_of, policy_of, problem_of_control
+from analysis.evidence import FAILED_AND_ANSWERED, detail_of, observed_until, policy_of, problem_of_control
 from analysis.judge.types import METRICS, OK, UNREACHABLE, Check
 from analysis.models import What
 from dashboard import labels
@@ -18,8 +18,10 @@ from dashboard.deployments.rollbacks import rollback_view
 from dashboard.deployments.timeline import how_taken, timeline_of
 from dashboard.i18n import message
 from dashboard.policies.queries import readable
+from dashboard.sources.queries import Row as SourceRow
+from dashboard.sources.queries import rows_of as source_rows
 from deployments.models import NEVER_JUDGED, State
-from metrics.models import MetricSample, Phase
+from metrics.models import MARGIN, MetricSample, Phase
 from projects.policy import CustomMetric
 from scheduler.models import JobStatus, ScheduledJob
 
@@ -103,6 +105,7 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "checks": by_gravity(verdict.judged.verdict.checks) if verdict is not None else [],
         "final_checks": by_gravity(final.verdict.checks) if final is not None else [],
         "quality": verdict.standing.verdict.quality if verdict is not None else None,
+        "sources": sources_of(detail),
         "slots": slots_of(detail),
         "collected": len(post),
         "control_problem": problem_of_control(deployment),
@@ -119,6 +122,23 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "counts_instances": counts_instances,
         "sample_columns": len(METRICS) + len(custom) + counts_instances + 1,
     }
+
+
+def sources_of(detail: Detail) -> list[SourceRow]:
+    """Return what measures the environment, each with its latest trouble if that was in the deployment's time.
+
+    One query, none where only the metrics endpoint is asked.
+    """
+    deployment = detail.deployment
+    if not deployment.environment.source_kinds:
+        return []
+    begun, ended = deployment.started_at, observed_until(deployment) + MARGIN
+    return [
+        row
+        if row.source.failed_at is not None and begun <= row.source.failed_at <= ended
+        else replace(row, problem=None)
+        for row in source_rows(deployment.environment)
+    ]
 
 
 def may_acknowledge(detail: Detail) -> bool:
