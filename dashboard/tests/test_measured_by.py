@@ -18,7 +18,10 @@ pytestmark = pytest.mark.django_db
 def test_a_page_names_its_sources_and_their_trouble_of_its_own_time(browser_of: Any, environment: Any) -> None:
     add_source(environment, "prometheus", {"url": "https://p.example", "expressions": {"error_rate": "errors"}})
     add_source(environment, "push", {})
-    trouble = {"failed_at": timezone.now(), "failure": Fact("source_failed", {"problem": Fact("nothing_measured")}).to_json()}
+    trouble = {
+        "failed_at": timezone.now(),
+        "failure": Fact("source_failed", {"problem": Fact("nothing_measured")}).to_json(),
+    }
     Source.objects.filter(kind="push").update(**trouble)
     environment.refresh_from_db()
     now = scenes.judged(environment)
