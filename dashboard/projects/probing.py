@@ -78,11 +78,22 @@ MEANT = {
 }
 
 
+# From such a share of failed requests on, in order is the endpoint alone.
+FAILING, FAILS = 0.05, _("So many requests fail now, before any deployment. Is that right?")
+
+
+def remark_on(reading: Reading) -> Any:
+    """Return what looks wrong about a value, "" where nothing does."""
+    if reading.doubt:
+        return DOUBTS.get(reading.doubt, "")
+    return FAILS if reading.name == "error_rate" and (reading.value or 0.0) >= FAILING else ""
+
+
 def report_on(probe: Probe) -> Report:
     """Return the report on a probe."""
-    doubts = any(reading.doubt for reading in probe.readings) or probe.unsigned or probe.secret == PREVIOUS
+    lines = [(reading, remark_on(reading)) for reading in probe.readings]
+    doubts = any(remark for _reading, remark in lines) or probe.unsigned or probe.secret == PREVIOUS
     status = BAD if not probe.works else DOUBTFUL if doubts else GOOD
     fix = "" if probe.works else FIXES.get(probe.code, OTHERWISE)
-    lines = [(reading, DOUBTS.get(reading.doubt, "")) for reading in probe.readings]
     units = [(one.name, meant.value, meant.label) for one in probe.readings if (meant := MEANT.get(one.doubt))]
     return Report(probe, status, fix, lines, units)

@@ -68,6 +68,7 @@ def test_a_probe_shows_each_value_with_its_unit_and_saves_nothing(probe, environ
         ("memory_usage", None, "memory_usage is null, it has to be a number"),
         ("latency_p95", "120", 'latency_p95 is "120", it has to be a number'),
         ("latency_p95", 0.118, "This looks like seconds. Send milliseconds."),
+        ("error_rate", 0.26, "So many requests fail now, before any deployment."),
         ("memory_usage", 0, "Exactly 0 for a service that runs"),
         ("requests_per_sec", -1, "requests_per_sec is -1, allowed at least 0"),
     ],
