@@ -255,7 +255,7 @@ def environments_of(ids: Collection[int]) -> dict[int, Any]:
             judged_id=Subquery(own.filter(verdict__isnull=False).values("id")[:1]),
         )
         .select_related("project")
-        .only("id", "name", "metrics_endpoint", "endpoint_blocked_at", "project__uuid", "project__name")
+        .only("id", "name", "metrics_endpoint", "source_kinds", "endpoint_blocked_at", "project__uuid", "project__name")
     )
     return {row.pk: row for row in rows}
 

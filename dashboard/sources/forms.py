@@ -63,6 +63,8 @@ class SourceForm(forms.Form):
 
     def field_for(self, name: str) -> forms.Field:
         label, help_text = words.LABELS.get(name, name), words.HELP.get(name, "")
+        if name in self.secret and name not in self.stored:
+            help_text = words.NEW.get(name, "")
         given: dict[str, Any] = {"label": label, "help_text": help_text, "required": False}
         given["initial"] = self.shown.get(name, self.schema[name].get("default"))
         quiet = {"autocomplete": "off", "spellcheck": "false"}

@@ -66,5 +66,7 @@ HELP: dict[str, Any] = {
     "password": _("It is not shown again; empty keeps it."),
     "ca_pem": _("To trust besides the usual ones, for this source."),
 }
+# Where nothing is stored yet.
+NEW: dict[str, Any] = {"headers": _("One per line: Authorization: Bearer …. They are not shown again.")}
 FURTHER = _("Further settings (TOML)")
 FURTHER_HELP = _("What is not asked for above; docs/sources.md has all settings of this kind.")

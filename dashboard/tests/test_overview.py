@@ -182,7 +182,7 @@ def test_what_has_no_deployment_yet_says_what_comes_next(browser_of, environment
     make_project(team=team, name="bare")
     without = make_environment(project=environment.project, name="staging")
     ready = make_environment(project=environment.project, name="qa", metrics_endpoint="https://qa.example/m")
-    assert "metrics endpoint" in row_of(browser_of, without)
+    assert "what measures it" in row_of(browser_of, without)
     assert "trigger" in row_of(browser_of, ready)
     assert "No environment yet bare Add an environment" in words(browser_of.get(OVERVIEW))
 

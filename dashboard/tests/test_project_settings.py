@@ -69,7 +69,7 @@ def test_the_list_shows_the_users_projects_with_the_last_status_of_each_environm
     make_project(name="of another team")
     text = words(browser_of.get(LIST))
     assert f"shop {environment.project.team}" in text
-    assert re.search(r"bare no metrics endpoint prod Rollback recommended .* staging no deployment yet", text)
+    assert re.search(r"bare not measured yet prod Rollback recommended .* staging no deployment yet", text)
     assert "of another team" not in text
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from statistics import median
@@ -135,10 +135,27 @@ async def discover(server: PrometheusServer, asking: Asking, *, wanted: Sequence
     # Stable: in the order of templates, but those of the wanted service first.
     suggestions.sort(key=lambda one: -len(names & words(one.services[0].labels.values())))
     suggestions.sort(key=lambda one: "requests_per_sec" not in one.services[0].expressions)
+    suggestions = without_repeated(suggestions)
     if not suggestions:
         return Discovery(problem=Fact("nothing_known_there"))
     family = next(family for template, family in pairs if template.name == suggestions[0].template)
     return Discovery(suggestions, await scrape_interval(api, family, suggestions[0].services[0].labels))
+
+
+def without_repeated(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
+    """Leave out what tells of a service no metric that an earlier suggestion does not tell."""
+    told: dict[str, set[str]] = {}
+    found = []
+    for one in suggestions:
+        services = []
+        for service in one.services:
+            known = told.setdefault(service.selector, set())
+            if not known.issuperset(service.expressions):
+                services.append(service)
+            known.update(service.expressions)
+        if services:
+            found.append(replace(one, services=services))
+    return found
 
 
 async def services_of(api: Api, template: Template, family: str) -> list[Found]:
