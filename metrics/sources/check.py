@@ -21,7 +21,7 @@ def address(step: Mapping[str, Any]) -> tuple[Any, Any]:
 
 class CheckKind(SourceKind[CheckConfig]):
     name = "check"
-    label = _("journey")
+    label = _("check of pages, step by step")
     config = CheckConfig
     expects = True
 
