@@ -31,7 +31,9 @@ from metrics.configuring import (
     with_kept_secrets,
     without_secrets,
 )
-from metrics.models import AlertToken, Source
+from metrics.models import AlertToken, PushedSample, Source
+from metrics.payload import METRICS
+from metrics.pushed import KIND as PUSH
 from metrics.source_lists import move_source
 from metrics.sources import source_kind
 from metrics.sources.alerts import KIND as ALERTS
@@ -41,6 +43,7 @@ from projects.models import Environment
 
 logger = structlog.get_logger(__name__)
 PROMETHEUS = "prometheus"
+PUSHED_SHOWN = 5
 SAVE, TEST, FIND, USE, ADDRESS = "save", "test", "find", "use", "address"
 
 
@@ -128,11 +131,25 @@ def _answer(request: HttpRequest, environment: Environment, kind: SourceKind[Any
         "source": row,
         "problem": Fact("unreadable_secret") if opened is None else problem_of(row) if row else None,
         "finds": kind.name == PROMETHEUS,
+        "pushed": latest_pushed(environment) if kind.name == PUSH and row is not None else None,
         "takes_alerts": kind.name == ALERTS and row is not None,
         "has_address": kind.name == ALERTS and row is not None and AlertToken.objects.filter(source=row).exists(),
         "call": f"{request.scheme}://{request.get_host()}/samples",
     }
     return render(request, "dashboard/sources/source.html", context)
+
+
+def latest_pushed(environment: Environment) -> list[tuple[PushedSample, list[tuple[str, float]]]]:
+    """Return the samples that came last, each with the metrics that it knows."""
+    rows = PushedSample.objects.filter(environment=environment).order_by("-at")[:PUSHED_SHOWN]
+    return [
+        (
+            row,
+            [(name, value) for name in METRICS if (value := getattr(row, name)) is not None]
+            + [*(row.custom or {}).items()],
+        )
+        for row in rows
+    ]
 
 
 def _save(request: HttpRequest, environment: Environment, form: SourceForm, *, row: Source | None) -> HttpResponse:

@@ -12,7 +12,7 @@ from lxml.html import fromstring
 from accounts.models import Role
 from dashboard.tests.pages import shows
 from metrics.configuring import add_source, reveal
-from metrics.models import Source
+from metrics.models import PushedSample, Source
 from metrics.sources import SOURCE_KINDS
 from metrics.tests.prometheus import prometheus_with
 from projects.models import Environment
@@ -124,3 +124,12 @@ def test_viewers_see_what_measures_it_and_change_nothing(browser_of: Client, env
     assert b"sources/new" not in page.content
     assert browser_of.get(of(environment, f"{source.pk}/")).status_code == 403
     assert json.loads(source.config.open())
+
+
+def test_the_page_of_a_push_source_shows_what_came_last(browser_of: Client, environment: Environment) -> None:
+    source = add_source(environment, "push", {})
+    page = of(environment, f"{source.pk}/")
+    shows(browser_of.get(page), "Nothing was pushed in the last two hours.")
+    now = timezone.now()
+    PushedSample.objects.create(environment=environment, at=now, instance="web-1", latency_p95=120, custom={"queue": 7})
+    shows(browser_of.get(page), "What came last", "just now web-1 · p95 latency 120 ms, queue 7")
