@@ -31,6 +31,7 @@ import django
 
 django.setup()
 
+from django.utils.text import capfirst  # noqa: E402
 from PIL import Image  # noqa: E402
 from playwright.sync_api import Page, expect, sync_playwright  # noqa: E402
 from prometheus_client import Histogram  # noqa: E402
@@ -277,7 +278,7 @@ def check_way(one: Newcomer, stage: Stage, recording: Recording) -> None:
     with recording.step("make the project, see its key"):
         key = make_project(one, stage, "front page")
     with recording.step("choose the check, enter the URL and a text of its page, test it, keep it"):
-        one.click("link", str(source_label("check")))
+        one.click("link", capfirst(str(source_label("check"))))
         one.write("Address of the service", f"http://127.0.0.1:{stage.shop}")
         one.write("Further settings (TOML)", '[[steps]]\nurl = "/"\n\n[steps.expect]\ntext = "Welcome"\n')
         one.click("button", "Test")
