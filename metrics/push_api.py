@@ -83,7 +83,7 @@ def body_of(content: Any) -> tuple[str, Any]:
     if unknown_fields:
         raise ValidationError({name[:100]: ["Unknown. There are: env, samples."] for name in unknown_fields[:20]})
     env = content.get("env")
-    if not isinstance(env, str) or not env or "\0" in env:
+    if not isinstance(env, str) or not env or not env.isprintable():
         raise ValidationError({"env": ["Name the environment."]})
     if "samples" not in content:
         raise ValidationError({"samples": ["This field is required."]})
