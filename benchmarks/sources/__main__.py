@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 # Each a module with a main() of its own, run in a process of its own.
-PARTS = ("scrape", "journeys", "load", "before", "storage", "backfill", "push", "quickstart")
+PARTS = ("scrape", "journeys", "load", "before", "storage", "backfill", "push", "alerts", "quickstart")
 
 
 def main() -> int:
