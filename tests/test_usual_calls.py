@@ -116,9 +116,12 @@ def freeze(world: World, **values: Any) -> None:
     Freeze.objects.create(team=world.project.team, reason="Black Friday", **values)
 
 
+BEGUN = timezone.now()
+
+
 def weekly(world: World, begins_in: timedelta, lasts: timedelta, zone: str = "Asia/Kolkata") -> None:
-    """Write a freeze of every week with a window so long from now on."""
-    begin = timezone.now().astimezone(ZoneInfo(zone)) + begins_in
+    """Write a freeze of every week with a window so long from BEGUN on: the same in both worlds of a case."""
+    begin = BEGUN.astimezone(ZoneInfo(zone)) + begins_in
     end = begin + lasts
     days = {"from_weekday": begin.weekday(), "until_weekday": end.weekday()}
     freeze(world, **days, from_time=begin.time(), until_time=end.time(), time_zone=zone)
