@@ -185,7 +185,7 @@ def address_by_api(made: NewProject) -> str:
 
 
 def test_calls_are_counted_by_source(made: NewProject, token: str, settings: Any) -> None:
-    settings.SEQPULSE_RATES = {**settings.SEQPULSE_RATES, "alerts": Rate(3, 60)}
+    settings.SEQPULSE_RATES = {**settings.SEQPULSE_RATES, "alerts": Rate(3, 86400 * 365)}
     settings.SEQPULSE_RATE_LIMITS = True
     other = new_token(add_source(create_project("other", environment="prod").environment, "alerts", {}))
     for _ in range(3):
