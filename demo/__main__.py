@@ -30,7 +30,7 @@ SPEAKS = {ENDPOINT: JSON, PROMETHEUS: EXPOSITION, CHECK: NOTHING}
 # The service itself measures over two seconds, the Prometheus over three; the first sample comes after finish.
 TAKES_OVER_S = {ENDPOINT: 1.2, PROMETHEUS: 3.2, CHECK: 1.2}
 # A sample of journeys takes as long as these.
-CHECKED_TIMES, CHECKED_EVERY_S = 5, 3
+CHECKED_TIMES, CHECKED_EVERY_S = 10, 4
 LOG_LINES_SHOWN = 15
 PORTS_TRIED = 20
 # Pollers alive on this database. The same age as in health answers (scheduler.models).

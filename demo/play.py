@@ -33,7 +33,7 @@ class Act:
 ACTS = (
     Act("good", "1.4.0", "a good release", "ok"),
     Act("slow", "1.5.0", "a release that answers at half the speed", "warning"),
-    Act("broken", "1.6.0", "a release that fails four requests in ten", "rollback_recommended"),
+    Act("broken", "1.6.0", "a release that fails four requests in five", "rollback_recommended"),
 )
 
 # Conditions on the service's own measurements that show which version is active.

@@ -7,20 +7,26 @@ import re
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import pytest
 import requests
 
-from demo.__main__ import avoid_other_pollers
+from analysis.judge import judge
+from analysis.tests.samples import make_post, make_pre
+from analysis.tests.test_journeys import asked, window_of
+from demo.__main__ import CHECKED_TIMES, avoid_other_pollers
 from demo.load import Load
-from demo.play import ACTS, IN_PLACE, Outcome, table
+from demo.play import ACTS, BASELINE_SAMPLES, IN_PLACE, Outcome, table
 from demo.prometheus import EXPRESSIONS, programs, start_prometheus
-from demo.service import Meter
+from demo.service import VERSIONS, Meter
 from demo.signature import Refused, Verifier
+from projects.policy import policy_from_dict
 from seqpulse.devserver import embedded
 from seqpulse.devserver.processes import Children
 from seqpulse.devserver.runner import RunError
@@ -129,6 +135,26 @@ def test_the_demos_prometheus_knows_the_service_of_now_and_of_the_half_hour_befo
     finally:
         load.stop()
         children.stop()
+
+
+def test_the_journeys_of_a_demo_prove_a_rollback_whatever_chance_does() -> None:
+    random = Random(20)
+
+    def failed() -> int:
+        return sum(random.random() < VERSIONS["broken"].fails for _ in range(CHECKED_TIMES))
+
+    known = BASELINE_SAMPLES + 1  # and that of the trigger
+    before = asked(make_pre(known), [0] * known, asks=CHECKED_TIMES)
+    verdicts = Counter(
+        judge(
+            before,
+            asked(make_post(5), [failed() for _ in range(5)], asks=CHECKED_TIMES),
+            policy_from_dict({}),
+            window_of(5),
+        ).verdict
+        for _ in range(500)
+    )
+    assert verdicts == {"rollback_recommended": 500}
 
 
 def requests_of(url: str) -> int:
