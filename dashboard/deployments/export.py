@@ -11,7 +11,7 @@ from django.utils import translation
 from analysis.evidence import problem_of_control
 from analysis.judge.types import METRICS
 from analysis.models import DeploymentVerdict, Feedback, Step
-from analysis.recorded import JudgedOn, without_facts
+from analysis.recorded import JudgedOn, alert_json, expectation_json, without_facts
 from analysis.serializers import HintSerializer, VerdictSerializer
 from dashboard.deployments.queries import Detail
 from dashboard.deployments.timeline import timeline_of
@@ -100,6 +100,8 @@ def judged_on(detail: Detail) -> dict[str, Any]:
             "bad_predecessor": evidence.bad_predecessor,
             "endpoint_answered_before": evidence.endpoint_answered_before,
             "has_control": evidence.has_control,
+            "expectations": [expectation_json(one) for one in evidence.expectations],
+            "alerts": [alert_json(one) for one in evidence.alerts],
         },
         "policy_version": evidence.policy_version,
         "samples": [

@@ -13,8 +13,10 @@ from analysis.tests.factories import judge_now
 from deployments.models import Deployment, State
 from explain.facts import Fact
 from explain.rendering import render
+from metrics.configuring import add_source, kind_named, reveal
 from metrics.levels import SLOT, slot_of
-from metrics.models import Group, MetricLevel, MetricSample, Phase
+from metrics.models import Alert, Group, MetricLevel, MetricSample, Phase
+from metrics.payload import ERROR_ASKS
 from projects.baselines import exclude_window
 from projects.models import Environment
 from scheduler.models import JobStatus, ScheduledJob
@@ -130,6 +132,40 @@ def with_control(environment: Environment, **metrics: Any) -> Deployment:
         for place in range(5):
             values = {name: value[place] for name, value in metrics.items()}
             make_sample(deployment, group=group, sequence_index=place + 1, custom_metrics={"checkouts": 9}, **values)
+    return judge_now(deployment)
+
+
+def with_alert(environment: Environment, **metrics: Any) -> Deployment:
+    """A deployment in whose window an alert of somebody else fires."""
+    now = timezone.now()
+    Alert.objects.create(
+        environment=environment,
+        fingerprint="1",
+        name="Checkout",
+        severity="page",
+        level="critical",
+        starts_at=now - timedelta(minutes=4),
+        seen_at=now,
+    )
+    return judged(environment, **metrics)
+
+
+def with_journeys(environment: Environment, **metrics: Any) -> Deployment:
+    """A deployment since which a page has lost its text."""
+    config = {"base_url": "https://shop.example", "steps": [{"url": "/", "expect": {"text": "Welcome"}}]}
+    kind, source = kind_named("check"), add_source(environment, "check", config)
+    [missed] = [one for one in kind.expectations(kind.config(**reveal(source))) if one.fact.code == "expected.text"]
+    started = timezone.now() - timedelta(minutes=6)
+    deployment = make_deployment(environment=environment, state=State.FINISHED, started_at=started, **FACTS)
+    counts = {ERROR_ASKS: 5, missed.asked: 5, missed.answered: 200}
+    for place in range(8):
+        at = started - timedelta(minutes=place)
+        own = {"sequence_index": place, "collected_at": at, "custom_metrics": counts}
+        make_sample(deployment, phase=Phase.PRE, **own)
+    for place in range(5):
+        values = {name: value[place] for name, value in metrics.items()}
+        lost = {**counts, missed.name: 5}
+        make_sample(deployment, sequence_index=place + 1, custom_metrics=lost, **values)
     return judge_now(deployment)
 
 

@@ -10,6 +10,7 @@ import pytest
 from analysis.judge import judge, judge_early
 from analysis.judge.types import METRICS, EarlierDay, Miss, Sample, Window
 from analysis.models import DeploymentVerdict, Hint
+from analysis.recorded import read_alert, read_expectation
 from analysis.services import give_feedback
 from dashboard.tests import scenes
 from dashboard.tests.pages import address, elements, has, queries_of, shows, words
@@ -271,6 +272,8 @@ def recomputed(document: dict[str, Any], *, until: str | None = None) -> Any:
         control_before=tuple(value(one) for one in given["control"] if one["origin"] == "pre"),
         control_after=tuple(value(one) for one in given["control"] if one["origin"] == "post"),
         has_control=window["has_control"],
+        expectations=tuple(map(read_expectation, window["expectations"])),
+        alerts=tuple(map(read_alert, window["alerts"])),
     )
     return (judge if until is None else judge_early)(pre, post, policy_from_dict(document["policy"]), observed)
 
@@ -280,6 +283,8 @@ SCENES = (
     scenes.with_history,
     scenes.with_earlier_days,
     scenes.with_control,
+    scenes.with_alert,
+    scenes.with_journeys,
     scenes.after_a_bad_one,
     scenes.judged,
     scenes.poorly_observed,
