@@ -6,6 +6,7 @@ Pages of a real local site, asked by the real source; the real judge, with the t
 import asyncio
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 SEED = 14
 CASES = 50
 BASELINE, POST = 15, 5
+LEAST_FOUND, MOST_FALSE_ALARMS = 0.95, 0.02
 FINISH = datetime(2026, 2, 13, 10, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 RELEASE = {"version": "v2.0.1", "commit_sha": "0123456789abcdef"}
@@ -230,8 +232,8 @@ def measured() -> Iterator[tuple[Case, "Verdict"]]:
             yield case, asyncio.run(sampled(site, case, number))
 
 
-def main() -> None:
-    """Print how many of each kind gave a verdict other than ok, and which."""
+def main() -> int:
+    """Print how many of each kind gave a verdict other than ok, and which; return 1 where a bound is missed."""
     with tempfile.TemporaryDirectory() as directory:
         if not settings.configured:
             os.environ.setdefault("DJANGO_SETTINGS_MODULE", "seqpulse.settings")
@@ -254,7 +256,8 @@ def main() -> None:
         found, false_alarms = alarms[True] / CASES, alarms[False] / CASES
         print(f"found {found:.0%} of {CASES} broken deployments; false alarms: {false_alarms:.0%} of {CASES}")
         print_json("journeys", rows, found=found, false_alarms=false_alarms)
+    return int(found < LEAST_FOUND or false_alarms > MOST_FALSE_ALARMS)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
