@@ -37,6 +37,8 @@ class SourceForm(forms.Form):
         self.stored = {path.partition(".")[0]: path for path in stored}
         self.schema = kind.config.model_json_schema()["properties"]
         self.secret = secret_fields(kind)
+        if not kind.measures:
+            self.schema = {name: value for name, value in self.schema.items() if name != "timeout_s"}  # it asks nothing
         self.single = [name for name in self.schema if name == HEADERS or self.type_of(name)]
         fields: dict[str, Any] = self.fields
         for name in sorted(self.single, key=self.place_of):

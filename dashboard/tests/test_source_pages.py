@@ -44,7 +44,9 @@ def test_every_kind_has_a_form_made_from_its_settings(browser_of: Client, enviro
         shows(page, str(kind.label)[1:])
         form = browser_of.get(of(environment, f"new/{kind.name}/"))
         assert form.status_code == 200, kind.name
-        shows(form, "Time limit, in s", "Test")
+        # Alerts are sent here: there is nothing to ask, and nothing to wait for.
+        asks = ("Time limit, in s", "A test asks the source now")
+        shows(form, *(asks if kind.measures else ()), without=() if kind.measures else asks)
     assert browser_of.get(of(environment, "new/nagios/")).status_code == 404
 
 

@@ -16,6 +16,9 @@ from metrics.source_lists import as_listed, move_source
 from metrics.sources.base import InvalidConfig
 from projects.models import Environment
 
+# Ratios have none: they are shown as they are judged, 0..1.
+UNITS = {"requests_per_sec": " req/s", "latency_p95": " ms"}
+
 
 class Command(BaseCommand):
     help = "Shows and changes what an environment is measured by; secrets are never printed."
@@ -68,11 +71,14 @@ class Command(BaseCommand):
             metrics = {name: value for name, value in known.items() if value is not None} | tried.metrics.custom
             problem = render(tried.problem) if tried.problem else None
             notes = [render(fact) for fact in tried.told]
-            found.append({"kind": row.kind, "metrics": metrics, "problem": problem, "notes": notes})
+            instances = tried.metrics.instances
+            found.append(
+                {"kind": row.kind, "metrics": metrics, "instances": instances, "problem": problem, "notes": notes}
+            )
             if not as_json:
-                self.stdout.write(f"{row.kind}  {tried.took_ms:.0f} ms")
+                self.stdout.write(f"{row.kind}  {tried.took_ms:.0f} ms{of_instances(instances)}")
                 for name, value in metrics.items():
-                    self.stdout.write(f"  {name}  {value:g}")
+                    self.stdout.write(f"  {name}  {value:g}{UNITS.get(name, '')}")
                 for text in [*notes, *([problem] if problem else [])]:
                     self.stdout.write(f"  {text}")
         if as_json:
@@ -81,6 +87,11 @@ class Command(BaseCommand):
             raise CommandError("There is no source to test.")
         if all(one["problem"] for one in found):
             raise CommandError("No source gave a metric.")
+
+
+def of_instances(instances: int | None) -> str:
+    """Return the end of a line that says how many instances answered, "" where that is not known."""
+    return "" if instances is None else f", {instances} instance{'' if instances == 1 else 's'}"
 
 
 def in_short(row: Source) -> dict[str, Any]:
