@@ -7,6 +7,7 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
+from analysis.judge.types import ALERTS, EXPECTATION, JOURNEYS
 from explain.catalogue import TEMPLATES
 from explain.facts import Fact, NotAFact, Param
 from explain.rendering import render
@@ -184,7 +185,7 @@ def check_says(check: Said) -> Fact:
     metric = str(check.get("metric"))
     if check.get("rule") in SENTENCES_OF_RULES:
         return Fact(SENTENCES_OF_RULES[str(check["rule"])])
-    if levels["observed"] is None or metric not in METRICS_THAT_SAY:
+    if levels["observed"] is None or metric not in METRICS_THAT_SAY or check.get("rule") in SAY_THEMSELVES:
         fact = fact_of(check.get("fact"))
         return Fact("says.check", {"check": fact}) if fact else Fact("says.nothing")
     if levels["baseline"] is None or same(levels["observed"], levels["baseline"]):
@@ -193,6 +194,8 @@ def check_says(check: Said) -> Fact:
 
 
 METRICS_THAT_SAY = frozenset({"error_rate", "latency_p95", "requests_per_sec", "cpu_usage", "memory_usage"})
+# Journeys and alerts are about what is not every request of the service.
+SAY_THEMSELVES = frozenset({JOURNEYS, EXPECTATION, ALERTS})
 SENTENCES_OF_RULES = {"endpoint_stopped_answering": "says.unreachable", "too_good": "says.too_good"}
 
 

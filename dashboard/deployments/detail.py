@@ -16,6 +16,7 @@ from dashboard.deployments.forms import AcknowledgeForm, FeedbackForm
 from dashboard.deployments.queries import MISSED, Detail, last_good_before, seconds_until
 from dashboard.deployments.rollbacks import rollback_view
 from dashboard.deployments.timeline import how_taken, timeline_of
+from dashboard.findings import finding_in_words
 from dashboard.i18n import message
 from dashboard.policies.queries import readable
 from dashboard.sources.queries import Row as SourceRow
@@ -87,6 +88,7 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "is_live": detail.in_progress or (rollback is not None and rollback.is_under_way),
         "window_is_open": detail.window_is_open,
         "final": final,
+        "finding": finding_in_words(verdict, deployment) if verdict is not None else "",
         "standing": verdict.standing.verdict if verdict is not None else None,
         "revised": verdict.replaced[-1] if verdict is not None and verdict.replaced else None,
         "basis": evidence_view(detail),

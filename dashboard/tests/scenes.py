@@ -157,9 +157,9 @@ def with_journeys(environment: Environment, **metrics: Any) -> Deployment:
     [missed] = [one for one in kind.expectations(kind.config(**reveal(source))) if one.fact.code == "expected.text"]
     started = timezone.now() - timedelta(minutes=6)
     deployment = make_deployment(environment=environment, state=State.FINISHED, started_at=started, **FACTS)
-    counts = {ERROR_ASKS: 5, missed.asked: 5, missed.answered: 200}
+    counts = {ERROR_ASKS: 5, missed.asked: 5, missed.answered: 200, missed.name: 0}
     for place in range(8):
-        at = started - timedelta(minutes=place)
+        at = started + timedelta(seconds=place)
         own = {"sequence_index": place, "collected_at": at, "custom_metrics": counts}
         make_sample(deployment, phase=Phase.PRE, **own)
     for place in range(5):

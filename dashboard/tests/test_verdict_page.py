@@ -36,6 +36,22 @@ def test_an_early_verdict_says_so_and_goes_on_until_its_window_has_ended(browser
     assert 'data-live="done"' in ended.content.decode()
 
 
+@pytest.mark.parametrize(
+    ("scene", "finding"),
+    [
+        (lambda one: scenes.judged(one, error_rate=0.25), "25 % of requests fail, was 0.2 %."),
+        (scenes.judged, "Ok, no regression found."),
+        (scenes.unreachable, "The metrics endpoint stopped answering after the deployment."),
+        (
+            scenes.with_journeys,
+            "GET / answers 200, but “Welcome” is missing since the deployment: 20 of 20, before 0 of 40.",
+        ),
+    ],
+)
+def test_the_headline_is_the_finding(browser_of, environment, scene, finding):
+    assert words(browser_of.get(address(scene(environment))), "#finding") == finding
+
+
 def test_a_rollback_is_compared_with_the_time_before_the_deployment_that_it_ends(browser_of, environment):
     begins = [timezone.now() - timedelta(hours=hours) for hours in (5, 3, 1)]
     good, bad, rollback = (
