@@ -148,7 +148,8 @@ def test_the_sentence_tells_levels_ratio_share_and_line() -> None:
     pre = make_pre(noisy=False)
     check = check_of(judged(pre, make_series(10, noisy=False, latency_p95=342.2)), "latency_p95")
     assert render(check.fact) == (
-        "p95 rose from 118 ms to 342 ms (×2.9) in 8 of 8 samples; the rollback threshold is ×3.09 and +238 ms"
+        "p95 rose from 118 ms to 342 ms (×2.9) in 8 of 8 samples; that reaches the warning threshold (×1.26 and "
+        "+18.4 ms); the rollback threshold is ×3.09 and +238 ms"
     )
 
 

@@ -296,7 +296,7 @@ HINTS = {
         last_resort=_("Roll back if p95 does not fall once caches are warm, within some minutes."),
     ),
     "persistent_breach.error_rate": HintText(
-        title=_("Errors in {share:whole_percent} of all samples: {observed:error_rate} of requests fail"),
+        title=_("{observed:error_rate} of requests fail, in {samples_over}"),
         cause=_(
             "The error rate was over {threshold:error_rate} in {samples_over} (before: {baseline:error_rate}), so "
             "neither a restart nor a cold cache explains it: the new version fails for a constant part of the "
@@ -366,7 +366,7 @@ HINTS = {
         ),
     ),
     "persistent_breach.other": HintText(
-        title=_("Critical metrics over their lines in {share:whole_percent} of all samples: {metrics:list}"),
+        title=_("Critical metrics over their lines in {samples_over}: {metrics:list}"),
         cause=_(
             "What this environment's policy calls critical ({metrics:list}) stayed over its line in {samples_over}, "
             "from the first samples on. A warm-up or a blip looks different: it passes."

@@ -81,7 +81,9 @@ CHECKS: dict[str, str | Plural] = {
     "custom_number": _("{value:number}"),
     "custom_share": _("{value:percent}"),
     "custom_warning": _("the warning threshold is {limit}"),
-    "custom_rollback": _("the rollback threshold is {limit}"),
+    "custom_rollback": _("the rollback threshold is {limit}"),  # of verdicts before both were named
+    "custom_warning_only": _("that reaches the warning threshold ({limit}); this metric never leads to a rollback"),
+    "custom_warning_reached": _("that reaches the warning threshold ({limit}); the rollback threshold is {rollback}"),
     "custom_rollback_reached": _("that reaches the rollback threshold ({limit})"),
     "passed.small": _("levels below {least} are too small to count"),
     "memory_keeps_rising": _(
@@ -125,7 +127,8 @@ CHECKS: dict[str, str | Plural] = {
     ),
     # Thresholds
     "rollback_threshold_reached": _("that reaches the rollback threshold ({line})"),
-    "rollback_threshold": _("the rollback threshold is {line}"),
+    "rollback_threshold": _("the rollback threshold is {line}"),  # of verdicts before both were named
+    "warning_threshold_reached": _("that reaches the warning threshold ({line}); the rollback threshold is {rollback}"),
     "warning_threshold": _("the warning threshold is {line}"),
     "cpu_threshold": _("the warning threshold is {line}; cpu alone never leads to a rollback"),
     "ratio_and_ms": _("×{ratio:number} and +{ms:ms}"),

@@ -5,17 +5,24 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from django.http import HttpRequest
+
 from accounts.permissions import Action
 from analysis.charts import Before, Chart, Span, draw, span_of
 from analysis.evidence import FAILED_AND_ANSWERED, detail_of, observed_until, policy_of, problem_of_control
-from analysis.judge.types import METRICS, OK, UNREACHABLE, Check
-from analysis.models import What
+from analysis.judge.types import METRICS, OK, UNREACHABLE, Check, Verdict
+from analysis.models import Feedback, What
+from analysis.outbox import failed_checks
+from common.links import public_link
 from dashboard import labels
 from dashboard.deployments.evidence_view import evidence_view
+from dashboard.deployments.forge import forge_of
 from dashboard.deployments.forms import AcknowledgeForm, FeedbackForm
 from dashboard.deployments.queries import MISSED, Detail, last_good_before, seconds_until
 from dashboard.deployments.rollbacks import rollback_view
+from dashboard.deployments.summary import summary_of
 from dashboard.deployments.timeline import how_taken, timeline_of
+from dashboard.deployments.way_back import safe_link, way_back
 from dashboard.findings import finding_in_words
 from dashboard.i18n import message
 from dashboard.policies.queries import readable
@@ -65,7 +72,7 @@ class SampleRow:
     taken: str = ""
 
 
-def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, Any]:
+def page_context(request: HttpRequest, detail: Detail, form: FeedbackForm | None = None) -> dict[str, Any]:
     """Return the context of deployments/deployment.html and its live fragment. form: feedback that was refused."""
     deployment, verdict = detail.deployment, detail.verdict
     final = verdict.judged_at_end if verdict is not None else None
@@ -78,6 +85,16 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
     custom = custom_metrics(detail)
     counts_instances = any(sample.instances is not None for sample in detail.samples)
     rollback = rollback_view(detail)
+    standing = verdict.standing.verdict if verdict is not None else None
+    # A final verdict that confirms an early one knows more than it.
+    confirmed = final is not None and verdict is not None and final.verdict.verdict == verdict.verdict
+    shown = final if confirmed else verdict.judged if verdict is not None else None
+    finding = finding_in_words(shown, deployment) if shown is not None else ""
+    good = last_good_before(deployment) if standing is not None and standing.verdict != OK else None
+    back = way_back(deployment, good) if good is not None else None
+    lead = lead_of(charts, standing)
+    link = public_link("dashboard:deployment", deployment.uuid, request=request)
+    forge = forge_of(deployment.url)
     return {
         "detail": detail,
         "deployment": deployment,
@@ -88,11 +105,18 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "is_live": detail.in_progress or (rollback is not None and rollback.is_under_way),
         "window_is_open": detail.window_is_open,
         "final": final,
-        "finding": finding_in_words(verdict, deployment) if verdict is not None else "",
-        "standing": verdict.standing.verdict if verdict is not None else None,
+        "finding": finding,
+        "confirmed": confirmed,
+        "back": back,
+        "commit_link": forge.commit(deployment.commit_sha) if forge is not None else "",
+        "page_link": link,
+        "summary": summary_of(deployment, label=detail.status.label, finding=finding, back=back, link=link),
+        "standing": standing,
         "revised": verdict.replaced[-1] if verdict is not None and verdict.replaced else None,
         "basis": evidence_view(detail),
         "feedback": detail.feedback,
+        "says_no_more": says_no_more(detail.feedback),
+        "ignored": ignored,
         "feedback_form": form or (FeedbackForm(verdict, ignored=ignored) if may_mark and verdict is not None else None),
         "rollback": rollback,
         "acknowledgements": said[-MOST_SAID:],
@@ -101,12 +125,13 @@ def page_context(detail: Detail, form: FeedbackForm | None = None) -> dict[str, 
         "running": deployment.state in (State.PENDING, State.RUNNING),
         "never_judged": deployment.state in NEVER_JUDGED,
         "hints": detail.hints,
-        "last_good": last_good_before(deployment) if verdict is not None and verdict.verdict != OK else None,
-        "charts": charts,
+        "more_hints": len(detail.hints) - 1,
+        "lead": lead,
+        "charts": [chart for chart in charts if chart is not lead],
         "drawn": legend_of(charts),
         "checks": by_gravity(verdict.judged.verdict.checks) if verdict is not None else [],
         "final_checks": by_gravity(final.verdict.checks) if final is not None else [],
-        "quality": verdict.standing.verdict.quality if verdict is not None else None,
+        "quality": standing.quality if standing is not None else None,
         "sources": sources_of(detail),
         "slots": slots_of(detail),
         "collected": len(post),
@@ -152,6 +177,11 @@ def may_acknowledge(detail: Detail) -> bool:
     return not is_fine or bool(detail.acknowledgements)
 
 
+def says_no_more(feedback: Feedback | None) -> bool:
+    """Return whether a mark says "wrong" and nothing else."""
+    return feedback is not None and not feedback.right and not feedback.should_have_been and not feedback.reason
+
+
 def by_gravity(checks: Iterable[Check]) -> list[Check]:
     """Return the checks, most severe first."""
     return sorted(checks, key=lambda check: RANK.get(check.outcome, len(RANK)))
@@ -186,6 +216,13 @@ def charts_of(detail: Detail) -> list[Chart]:
         draw(one.name, samples, span, shown.get(one.name), custom=one, **beside) for one in custom_metrics(detail)
     ]
     return [chart for chart in charts if chart.pre or chart.post or chart.outcome not in ("", "skipped")]
+
+
+def lead_of(charts: list[Chart], verdict: Verdict | None) -> Chart | None:
+    """Return the chart of the metric that the finding is about; None where nothing failed, or it has none."""
+    failed = [check["metric"] for check in failed_checks(verdict)] if verdict is not None else []
+    by_metric = {chart.metric: chart for chart in charts}
+    return next((by_metric[metric] for metric in failed if metric in by_metric), None)
 
 
 def custom_metrics(detail: Detail) -> tuple[CustomMetric, ...]:
@@ -312,8 +349,3 @@ def actions_on(detail: Detail) -> dict[str, bool]:
         "replay": judged and Action.REPLAY in detail.actions,
         "rerun": over and Action.RERUN_ANALYSIS in detail.actions,
     }
-
-
-def safe_link(url: str) -> str:
-    """Return the URL if it is http(s), else "": `javascript:` must not become a link."""
-    return url if url.lower().startswith(("https://", "http://")) else ""

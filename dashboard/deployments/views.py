@@ -26,7 +26,7 @@ def deployment(request: HttpRequest, uuid: UUID, *, live: bool = False) -> HttpR
     """Show a deployment: verdict, hints, charts, checks, timeline. live: only what updates until the final verdict."""
     detail = deployment_detail(current_user(request), uuid)
     if live:
-        return render(request, "dashboard/deployments/_deployment.html", page_context(detail))
+        return render(request, "dashboard/deployments/_deployment.html", page_context(request, detail))
     return _page(request, detail)
 
 
@@ -34,7 +34,7 @@ def _page(
     request: HttpRequest, detail: Detail, form: FeedbackForm | None = None, *, said: AcknowledgeForm | None = None
 ) -> HttpResponse:
     """Render the page. form: a refused mark; said: a refused acknowledgement."""
-    context = {**page_context(detail, form), "neighbours": neighbours_of(detail.deployment)}
+    context = {**page_context(request, detail, form), "neighbours": neighbours_of(detail.deployment)}
     if said is not None:
         context["acknowledge_form"] = said
     return render(request, "dashboard/deployments/deployment.html", context)

@@ -110,6 +110,11 @@ def see(page: Page | Locator, *, text: str = "", heading: str = "") -> None:
         expect(page.get_by_text(text) if text else page.get_by_role("heading", name=heading)).to_be_visible()
 
 
+def unfold(page: Page) -> None:
+    """Open every part of the page that is folded."""
+    page.evaluate("document.querySelectorAll('details.fold').forEach(fold => { fold.open = true; })")
+
+
 def look(page: Page, name: str, *, text: str = "", heading: str = "", exclude: Collection[str] = ()) -> None:
     """Take screenshots in light and dark, wide and narrow; fail on horizontal scrolling and findings of axe-core.
 

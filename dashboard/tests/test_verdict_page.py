@@ -25,12 +25,12 @@ pytestmark = pytest.mark.django_db
 def test_an_early_verdict_says_so_and_goes_on_until_its_window_has_ended(browser_of, environment):
     deployment = scenes.called_out_early(environment)
     page = browser_of.get(address(deployment))
-    shows(page, "Early : issued after 4 of 5 samples", "The window is still open")
+    shows(page, "Early : after 4 of 5 samples", "The window is still open")
     assert 'data-live="running"' in page.content.decode()
     assert "early 4 of 5 samples" in words(browser_of.get(LIST))
 
     ended = browser_of.get(address(scenes.end_window(deployment)))
-    shows(ended, "Early : issued after 4 of 5 samples", "At the end of the window Rollback recommended")
+    shows(ended, "Early : after 4 of 5 samples", "At the end of the window Rollback recommended")
     deployment = Deployment.objects.get(pk=deployment.pk)
     shows(ended, deployment.verdict.final["summary"], "Checks of the early verdict", "Checks at the end of the window")
     assert 'data-live="done"' in ended.content.decode()
@@ -40,7 +40,7 @@ def test_an_early_verdict_says_so_and_goes_on_until_its_window_has_ended(browser
     ("scene", "finding"),
     [
         (lambda one: scenes.judged(one, error_rate=0.25), "25 % of requests fail, was 0.2 %."),
-        (scenes.judged, "Ok, no regression found."),
+        (scenes.judged, "No regression found."),
         (scenes.unreachable, "The metrics endpoint stopped answering after the deployment."),
         (
             scenes.with_journeys,
@@ -126,7 +126,7 @@ def test_the_misses_of_an_early_verdict_are_those_of_its_whole_window(browser_of
 
 def test_a_verdict_of_a_whole_window_is_called_final(browser_of, environment):
     text = words(browser_of.get(address(scenes.judged(environment))))
-    shows(text, "Final: issued at the end of the window", without=["Early"])
+    shows(text, "OK Final", without=["Early"])
 
 
 def test_a_verdict_in_shadow_mode_says_that_it_never_gates(browser_of, environment):

@@ -6,36 +6,47 @@
 const SHOWN_MS = 2500;
 const announcer = document.querySelector("[data-live-announcer]");
 
-/** Without access to the clipboard (plain HTTP) the text is selected instead. */
+/** Without access to the clipboard (plain HTTP) the text is selected instead; what is not shown is selected nowhere. */
 async function copy(source) {
   try {
     await navigator.clipboard.writeText(source.value ?? source.textContent);
     return true;
   } catch {
-    if (source.select) source.select();
-    else getSelection().selectAllChildren(source);
-    return false;
+    return copyBySelection(source);
   }
 }
 
-for (const button of document.querySelectorAll("[data-copy]")) {
-  const label = button.querySelector("[data-label]");
-  const words = label.textContent;
-  let timer = 0;
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    const done = await copy(document.getElementById(button.dataset.copy));
-    label.textContent = done ? button.dataset.copied : button.dataset.failed;
-    button.classList.toggle("copied", done);
-    if (announcer) announcer.textContent = label.textContent;
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      label.textContent = words;
-      button.classList.remove("copied");
-      if (announcer) announcer.textContent = "";
-    }, SHOWN_MS);
-  });
+function copyBySelection(source) {
+  const wasHidden = source.hidden;
+  source.hidden = false;
+  if (source.select) source.select();
+  else getSelection().selectAllChildren(source);
+  const done = document.execCommand("copy");
+  source.hidden = wasHidden;
+  return done;
 }
+
+const show = () => document.querySelectorAll("[data-copy][hidden]").forEach((button) => { button.hidden = false; });
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.("[data-copy]");
+  if (!button) return;
+  const label = button.querySelector("[data-label]");
+  button.dataset.label ??= label.textContent;
+  const done = await copy(document.getElementById(button.dataset.copy));
+  label.textContent = done ? button.dataset.copied : button.dataset.failed;
+  button.classList.toggle("copied", done);
+  if (announcer) announcer.textContent = label.textContent;
+  clearTimeout(Number(button.dataset.timer));
+  button.dataset.timer = setTimeout(() => {
+    label.textContent = button.dataset.label;
+    button.classList.remove("copied");
+    if (announcer) announcer.textContent = "";
+  }, SHOWN_MS);
+});
+/* Parts of live pages are replaced. */
+document.addEventListener("htmx:afterSwap", show);
+show();
 
 addEventListener("pagehide", () => {
   for (const secret of document.querySelectorAll("[data-secret]")) secret.textContent = "";

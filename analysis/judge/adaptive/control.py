@@ -175,8 +175,10 @@ class _Course:
         scatter = math.hypot(own, self.added_sd * math.sqrt(MEDIAN_OF_MEAN / min(SMOOTHED, len(self.after))))
         if self.by_difference or usual <= 0.0:
             return [self.possible(usual + _beyond(value - usual, scatter)) for value in values]
-        logs = [math.log(value / usual) if value > 0.0 else -math.inf for value in values]
-        return [usual * math.exp(_beyond(one, scatter)) for one in logs]
+        # Neither the ratio of two values nor its inverse needs to be a number that is not 0; what lies between them is.
+        base = math.log(usual)
+        logs = [math.log(value) if value > 0.0 else -math.inf for value in values]
+        return [math.exp(base + _beyond(one - base, scatter)) for one in logs]
 
     def possible(self, value: float) -> float:
         """Return the nearest value that the metric can have."""

@@ -132,7 +132,14 @@ def _judged(view: Evidence, metric: CustomMetric, values: _Values, sign: float) 
         share=share,
         tolerance=TOLERATED,
         margin=critical if critical >= 1.0 else strength,
-        details={"over": over, "samples": len(values.body), **about(metric), "moves": "up" if sign > 0.0 else "down"},
+        details={
+            "over": over,
+            "samples": len(values.body),
+            **about(metric),
+            "moves": "up" if sign > 0.0 else "down",
+            "warning_limit": result.base + sign * need,
+            **({"rollback_limit": result.base + sign * need_rollback} if metric.critical else {}),
+        },
     )
     return Finding(check, strength, critical, suspicion=min(MOST, result.plain / need))
 
@@ -140,12 +147,15 @@ def _judged(view: Evidence, metric: CustomMetric, values: _Values, sign: float) 
 def _threshold(
     metric: CustomMetric, base: float, strength: float, critical: float, *, margins: tuple[float, float]
 ) -> Fact:
-    """Return the reached or next threshold. margins: of a warning and of a rollback."""
-    warning, rollback = margins
-    if strength < 1.0 or not metric.critical:
-        return Fact("custom_warning", {"limit": _amount(base + warning, metric)})
-    code = "custom_rollback_reached" if critical >= 1.0 else "custom_rollback"
-    return Fact(code, {"limit": _amount(base + rollback, metric)})
+    """Return the reached and the next threshold. margins: of a warning and of a rollback."""
+    warning, rollback = (_amount(base + margin, metric) for margin in margins)
+    if strength < 1.0:
+        return Fact("custom_warning", {"limit": warning})
+    if not metric.critical:
+        return Fact("custom_warning_only", {"limit": warning})
+    if critical >= 1.0:
+        return Fact("custom_rollback_reached", {"limit": rollback})
+    return Fact("custom_warning_reached", {"limit": warning, "rollback": rollback})
 
 
 def _needed(metric: CustomMetric, margin: Margin, base: float, *, few: float, values: _Values) -> float:

@@ -61,7 +61,7 @@ def of_earlier_days(days: Sequence[EarlierDay], metric: str) -> Shift | None:
     they would have predicted of each other. Days that disagree have none.
     """
     changes = [
-        math.log(day.after[metric] / day.before[metric])
+        math.log(day.after[metric]) - math.log(day.before[metric])
         for day in days
         if day.before.get(metric, 0.0) > 0.0 and day.after.get(metric, 0.0) > 0.0
     ]

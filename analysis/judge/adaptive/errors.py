@@ -373,7 +373,9 @@ def judge_errors(evidence: Evidence) -> Finding | None:
         if gone > strength:
             late, shown = False, pool(counts(evidence, evidence.post))
         strength, critical = max(strength, gone), max(critical, gone_critical)
-    limit = _limit(before, total.requests, need_rollback if critical >= 1.0 else need, critical=critical >= 1.0)
+    warning_limit = _limit(before, total.requests, need, critical=False)
+    rollback_limit = _limit(before, total.requests, need_rollback, critical=True)
+    limit = rollback_limit if critical >= 1.0 else warning_limit
     over = sum(item.rate > limit for item in post)
     share = over / len(post)
     line = thresholds.errors(lines.deciding(), strength, critical)
@@ -400,6 +402,8 @@ def judge_errors(evidence: Evidence) -> Finding | None:
             "errors": round(shown.errors, 1),
             "requests": round(shown.requests),
             "late": late,
+            "warning_limit": warning_limit,
+            "rollback_limit": rollback_limit,
         },
     )
     return Finding(check, strength, critical, strength, min(whole.effect / need, whole.excess / FEW_FOR_ROLLBACK))

@@ -18,6 +18,7 @@ from projects.policy import AdaptivePolicy, Policy
 
 # By so much more of all times, for a warning and for a rollback.
 MARGIN, ROLLBACK_MARGIN = 0.1, 0.25
+MARGINS = {"warning_limit": MARGIN, "rollback_limit": ROLLBACK_MARGIN}
 # So improbable, if nothing had changed: of the window, of its last part alone, and for a rollback.
 IMPROBABLE, IMPROBABLE_LATE, IMPROBABLE_FOR_ROLLBACK = 0.005, 0.002, 0.0005
 # The last part must still show this share of the effect for a rollback.
@@ -128,6 +129,7 @@ def _what(one: Expectation, samples: Iterable[Sample]) -> Fact:
 def _finding(found: _Compared, rule: str, code: str, **params: Param) -> Finding:
     (before, asks_before), (after, asks) = found.before, found.after
     observed, baseline = after / asks, before / asks_before if asks_before else None
+    limits = {name: min(1.0, (baseline or 0.0) + margin) for name, margin in MARGINS.items()}
     check = Check(
         metric="error_rate",
         rule=rule,
@@ -136,9 +138,10 @@ def _finding(found: _Compared, rule: str, code: str, **params: Param) -> Finding
         params={**params, **found.params},
         observed=observed,
         baseline=baseline,
-        limit=min(1.0, (baseline or 0.0) + (ROLLBACK_MARGIN if found.critical >= 1.0 else MARGIN)),
+        limit=limits["rollback_limit" if found.critical >= 1.0 else "warning_limit"],
         share=observed,
         margin=found.critical if found.critical >= 1.0 else found.strength,
+        details=limits,
     )
     return Finding(check, found.strength, found.critical, suspicion=(observed - (baseline or 0.0)) / MARGIN)
 

@@ -56,7 +56,7 @@ def load(evidence: Evidence, samples: Sequence[Sample], base: float) -> list[flo
         return [0.0] * len(samples)
     trust = requests / (requests + 50.0)
     rates = (base if s.requests_per_sec is None else s.requests_per_sec for s in samples)
-    return [trust * math.log(max(rate, 0.02 * base) / base) for rate in rates]
+    return [trust * math.log(max(rate / base, 0.02)) for rate in rates]
 
 
 def load_exponent(loads: Sequence[float], values: Sequence[float], spread: float) -> tuple[float, float]:
@@ -224,6 +224,8 @@ def judge_latency(evidence: Evidence) -> Finding | None:
             "ratio": round(observed / base, 3),
             "beyond_load": round(math.exp(min(25.0, result.sustained)), 3),
             "drift": round(math.exp(max(-25.0, min(25.0, result.drift))), 3),
+            "warning_limit": warn_line,
+            "rollback_limit": rollback_line,
         },
     )
     return Finding(check, warn, critical, pair, result.plain / required)

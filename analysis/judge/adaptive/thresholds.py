@@ -1,4 +1,4 @@
-"""Return the threshold of a finding as a fact: the one it reached, or the next one. No decisions."""
+"""Return the thresholds of a finding as a fact: the one that it reached, and the next one. No decisions."""
 
 from analysis.judge.adaptive.lines import Lines
 from explain.facts import Fact
@@ -38,11 +38,11 @@ def cpu(lines: Lines) -> Fact:
 
 
 def _next(strength: float, critical: float, warning: Fact, rollback: Fact) -> Fact:
-    """Return the reached or next threshold. strength, critical: of the finding, 1.0 = it reaches the threshold."""
+    """Return the reached and the next threshold. strength, critical: of the finding, 1.0 = it reaches the threshold."""
     if critical >= 1.0:
         return Fact("rollback_threshold_reached", {"line": rollback})
     if strength >= 1.0:
-        return Fact("rollback_threshold", {"line": rollback})
+        return Fact("warning_threshold_reached", {"line": warning, "rollback": rollback})
     return Fact("warning_threshold", {"line": warning})
 
 

@@ -86,7 +86,8 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
     decided = evidence.last if strength >= 1.0 and result.last > result.whole else evidence.body
     observed = level(values_of(decided, METRIC))
     lost = max(0.0, 1.0 - observed / expected)
-    required = max(need_rollback if critical >= 1.0 else need, evidence.guard * result.whole_error)
+    needs = [max(one, evidence.guard * result.whole_error) for one in (need, need_rollback)]
+    required = needs[critical >= 1.0]
     limit = math.exp(-required)
     under = sum(ratio < limit for ratio in found.ratios)
     share = under / len(found.ratios)
@@ -116,6 +117,8 @@ def judge_traffic(evidence: Evidence) -> Finding | None:
             "samples": len(evidence.body),
             "lost": round(lost, 3),
             "drift": round(result.drift, 3),
+            "warning_limit": math.exp(-needs[0]) * expected,
+            "rollback_limit": math.exp(-needs[1]) * expected,
         },
     )
     return Finding(check, strength, critical, strength, result.plain / need)
