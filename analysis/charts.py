@@ -124,6 +124,15 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """A limit that is drawn. name: warning, rollback, or "" for the only one; y as SVG text."""
+
+    name: str
+    value: float
+    y: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """A mark on an axis: position, and label in the active language."""
 
@@ -137,8 +146,9 @@ class Chart:
 
     before, after: the compared levels, else the means of the samples, in the metric's unit; change: relative (latency,
     traffic) or in percentage points (ratios), None if there is nothing to compare; limit and baseline: heights of
-    lines, limit None if too far off to be drawn; band: the spread before, from the judge, else from the lowest to the
-    highest sample; control, control_lines: of the control group, after.
+    lines, limit (the one that decided) None if too far off to be drawn; limits: all that are not; band: the spread
+    before, from the judge, else from the lowest to the highest sample; control, control_lines: of the control group,
+    after.
     """
 
     metric: str
@@ -162,6 +172,7 @@ class Chart:
     limit_is_floor: bool = False
     control: tuple[Point, ...] = ()
     control_lines: tuple[str, ...] = ()
+    limits: tuple[Line, ...] = ()
 
     @property
     def over(self) -> int:
@@ -215,19 +226,25 @@ def draw(
     spread = _spread(levels, check)
     seen = [*values.values(), *(spread or ())]
     drawn = limit if is_near(limit, seen) else None
-    top, step = scale([*seen, *([] if drawn is None else [drawn])], ratio=ratio)
+    near = [(name, value) for name, value in _limits(check) if is_near(value, seen)]
+    top, step = scale([*seen, *(value for _, value in near)], ratio=ratio)
     before = _judged(check.baseline if check is not None else None, levels)
     after = _judged(check.observed if check is not None else None, [values[id(sample)] for sample in post])
 
     def point(sample: SampleLike, x: float, kind: str = "post") -> Point:
+        """Return a sample's point. What the judge left out is beyond no limit."""
         value = values[id(sample)]
         beyond = limit is not None and (value < limit if floor else value > limit)
         return Point(text(x), text(height(value, top)), value, sample.collected_at, beyond and kind == "post", kind)
 
+    warmup = _warmup(len(post), check)
     reach = _reach([*window, *control], span)
     places = _before_places(len(known))
     before_points = tuple(point(sample, x, kind) for (kind, sample), x in zip(known, places, strict=True))
-    after_points = tuple(point(sample, _after_place(_offset(sample, span), reach)) for sample in post)
+    after_points = tuple(
+        point(sample, _after_place(_offset(sample, span), reach), "left-out" if place < warmup else "post")
+        for place, sample in enumerate(post)
+    )
     beside = [sample for sample in control if id(sample) in values]
     beside_points = tuple(point(one, _after_place(_offset(one, span), reach), "control") for one in beside)
     return Chart(
@@ -250,11 +267,27 @@ def draw(
         points_change=ratio,
         custom=custom,
         limit_is_floor=floor,
+        limits=tuple(Line(name, value, text(height(value, top))) for name, value in near),
         control=beside_points,
         control_lines=_lines(
             [(_offset(one, span), at.x, at.y) for one, at in zip(beside, beside_points, strict=True)], span
         ),
     )
+
+
+def _limits(check: Check | None) -> list[tuple[str, float]]:
+    """Return the limits of a warning and of a rollback; one without a name where a check does not tell them apart."""
+    if check is None or check.limit is None:
+        return []
+    both = [(name, check.details.get(f"{name}_limit")) for name in ("warning", "rollback")]
+    known = [(name, float(value)) for name, value in both if isinstance(value, int | float)]
+    return known or [("", check.limit)]
+
+
+def _warmup(measured: int, check: Check | None) -> int:
+    """Return how many of the first POST samples the check left out, as caches are cold then."""
+    samples = check.details.get("samples") if check is not None else None
+    return max(0, measured - samples) if isinstance(samples, int) else 0
 
 
 def level_in_words(value: float | None, chart: Chart) -> str:

@@ -51,6 +51,36 @@ def found(metric: str, **levels: float) -> Check:
     return Check(metric, "a rule", "warning", "a code", **levels)
 
 
+def test_what_the_judge_left_out_is_drawn_as_that_and_is_beyond_no_limit():
+    window = [pre(), post(1, 900.0), post(2), post(3), post(4, 500.0), post(5)]
+    check = replace(found("latency_p95", limit=200.0), details={"samples": 4})
+    chart = draw("latency_p95", window, span(), check)
+    assert [(point.kind, point.over) for point in chart.post] == [
+        ("left-out", False),
+        *[("post", False)] * 2,
+        ("post", True),
+        ("post", False),
+    ]
+    assert chart.over == 1
+    # A check that does not say how many it looked at has looked at all of them.
+    assert draw("latency_p95", window, span(), replace(check, details={})).over == 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "drawn"),
+    [
+        ({"warning_limit": 150.0, "rollback_limit": 300.0}, [("warning", 150.0), ("rollback", 300.0)]),
+        ({"warning_limit": 150.0, "rollback_limit": 5000.0}, [("warning", 150.0)]),
+        ({}, [("", 150.0)]),
+    ],
+)
+def test_both_limits_are_drawn_where_they_are_near(limits, drawn):
+    check = replace(found("latency_p95", limit=150.0), details=limits)
+    chart = draw("latency_p95", [pre(), post(1, 200.0), post(2, 210.0)], span(), check)
+    assert [(line.name, line.value) for line in chart.limits] == drawn
+    assert all(TOP <= float(line.y) <= BOTTOM for line in chart.limits)
+
+
 IDLE = {"value": None, "requests_per_sec": 0.0}
 
 

@@ -242,7 +242,7 @@ def span_with_missed(detail: Detail) -> Span:
 
 def legend_of(charts: list[Chart]) -> dict[str, bool]:
     """Return which optional marks the charts use."""
-    kinds = {point.kind for chart in charts for point in chart.pre}
+    kinds = {point.kind for chart in charts for point in (*chart.pre, *chart.post)}
     return {
         "baseline": "baseline" in kinds,
         "history": "history" in kinds,

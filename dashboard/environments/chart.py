@@ -17,9 +17,11 @@ from dashboard.environments.series import DAY, HOUR, MINUTE, Bucket, Level, merg
 from projects.policy import CustomMetric
 
 WIDTH = 1000
+# Of a range that begins with the first sample.
+SHORTEST = timedelta(minutes=10)
 HEIGHT, TOP, BOTTOM = 140, 22.0, 134.0
 # Distances of the marks on the time axis in seconds, and their date formats.
-X_STEPS = ((10 * MINUTE, "H:i"), (HOUR, "H:i"), (4 * HOUR, "H:i"), (DAY, "D j"), (5 * DAY, "j M"))
+X_STEPS = ((2 * MINUTE, "H:i"), (10 * MINUTE, "H:i"), (HOUR, "H:i"), (4 * HOUR, "H:i"), (DAY, "D j"), (5 * DAY, "j M"))
 
 
 def passed(start: datetime, end: datetime) -> float:
@@ -45,6 +47,17 @@ class Frame:
     @property
     def seconds(self) -> float:
         return max(passed(self.since, self.until), 1e-3)
+
+    def has(self, moment: datetime) -> bool:
+        """Return whether a time is within the range."""
+        return self.since <= moment < self.until
+
+    def fitted_to(self, first: datetime) -> Frame:
+        """Return the range from shortly before the first sample, where that is in its second half."""
+        room = self.until - first
+        if room * 2 > self.until - self.since:
+            return self
+        return Frame.before(self.until, max(room * 1.05, SHORTEST))
 
     def place(self, moment: datetime) -> float:
         """Return the position of a time in % of the width, limited to the plot."""
@@ -109,7 +122,7 @@ def timeline(
     """Compute the chart of one metric. interval_s: expected distance of samples, to find gaps."""
     ratio = is_ratio(metric, custom)
     known = [(bucket, level) for bucket in buckets if (level := bucket.levels[metric]) is not None]
-    level_of = {bucket.start: level for bucket, level in known}
+    level_of = {bucket.first: level for bucket, level in known}
     levels = [level for _, level in known]
     highs = [level.high for level in levels]
     drawn = limit if is_near(limit, highs) else None
@@ -121,7 +134,7 @@ def timeline(
     areas, lines, dots = [], [], []
     for run in runs_of([bucket for bucket, _ in known], interval_s):
         xs = [f"{frame.place(bucket.middle) * WIDTH / 100:.1f}" for bucket in run]
-        shown = [level_of[bucket.start] for bucket in run]
+        shown = [level_of[bucket.first] for bucket in run]
         means = [f"{x},{y(level.mean)}" for x, level in zip(xs, shown, strict=True)]
         if len(run) == 1:
             dots.append(f"M{xs[0]} {y(shown[0].high)}V{y(shown[0].low)}M{means[0].replace(',', ' ')}h0")

@@ -37,22 +37,26 @@ from scheduler.words import shown
 
 LATEST_SHOWN = 10
 # Columns of a mark: a busy environment has thousands of deployments in 30 days.
-MARKED = ("uuid", "number", "state", "started_at", "verdict__verdict")
+MARKED = ("uuid", "number", "state", "started_at", "control", "verdict__verdict")
+# Samples of a deployment come for at most so long after its start.
+LONGEST = timedelta(days=2)
 
 # Without requests there is no latency, whatever the sample says.
 LATENCY = "CASE WHEN requests_per_sec > 0 OR latency_p95 > 0 THEN latency_p95 END"
-KNOWN = [LATENCY if metric == "latency_p95" else metric for metric in METRICS]
+# Of a canary: the rollout decides how much of the traffic it gets.
+TRAFFIC = "CASE WHEN deployment_id IS NULL OR deployment_id <> ALL(%(shared)s) THEN requests_per_sec END"
+KNOWN = [{"latency_p95": LATENCY, "requests_per_sec": TRAFFIC}.get(metric, metric) for metric in METRICS]
 # A filter, because least() ignores NULL. The times select partitions; the phases allow to use the index of environment,
 # phase and time.
 BUCKETS = """
 SELECT date_bin(make_interval(secs => %(bucket_s)s), collected_at, %(origin)s) AS bucket,
-    count(*), min(collected_at), max(collected_at),
+    width_bucket(collected_at, %(cuts)s::timestamptz[]) AS part, count(*), min(collected_at), max(collected_at),
     {levels}
 FROM metric_samples {own}
 WHERE environment_id = %(environment)s AND phase = ANY(%(phases)s)
     AND collected_at >= %(since)s AND collected_at < %(until)s
     AND "group" = '{group}' AND NOT ({nothing})
-GROUP BY bucket ORDER BY bucket
+GROUP BY bucket, part ORDER BY bucket, part
 """
 
 
@@ -91,6 +95,12 @@ class EnvironmentPage:
     latest: list[Row]
     policy: Policy | None
     collecting: Collecting | None
+    fitted: bool = False
+
+    @property
+    def query(self) -> str:
+        """Return what the address of the live part ends with: where nobody chose a range, none is kept."""
+        return "" if self.fitted else f"?range={self.range.name}"
 
     @property
     def keeps_less(self) -> bool:
@@ -112,12 +122,20 @@ class EnvironmentPage:
         return any(chart.limit is not None and chart.limit.y for chart in self.charts)
 
 
-def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage:
-    """Load the page. Four queries, one more while a deployment is in progress, and where samples are missing."""
+def environment_page(environment: Environment, wanted: Range, *, fitted: bool = False) -> EnvironmentPage:
+    """Load the page. Four queries, one more while a deployment is in progress, and where samples are missing.
+
+    fitted: a range that is longer than there have been samples begins with the first of them.
+    """
     frame = Frame.before(timezone.localtime(), wanted.span)
     policy = readable(environment.policy)
     custom = policy.custom_metrics if policy is not None else ()
-    buckets = buckets_of(environment, frame, wanted.bucket_s, custom=[metric.name for metric in custom])
+    begun = deployments_in(environment, frame)
+    buckets = buckets_of(
+        environment, frame, wanted.bucket_s, custom=[metric.name for metric in custom], deployments=begun
+    )
+    if fitted and buckets:
+        frame = frame.fitted_to(buckets[0].first)
     charts = timelines(
         buckets, frame, interval_s=interval_of(environment, wanted), limits=limits_of(policy), custom=custom
     )
@@ -128,13 +146,20 @@ def environment_page(environment: Environment, wanted: Range) -> EnvironmentPage
         frame=frame,
         charts=charts,
         x_ticks=x_ticks(frame),
-        markers=markers_in(environment, frame),
+        markers=markers_of(
+            [
+                Mark(frame.place(one.started_at), one.started_at, status_of(one), one)
+                for one in begun
+                if frame.has(one.started_at)
+            ]
+        ),
         zones=zones(list(windows.order_by("starts_at").values_list("starts_at", "ends_at", "reason")), frame),
         rows=rows_of(buckets, wanted.row_s)[::-1],
         samples=sum(bucket.count for bucket in buckets),
         latest=latest_of(environment),
         policy=policy,
         collecting=None if buckets or not environment.effective_baseline_interval_s else collecting(environment),
+        fitted=fitted,
     )
 
 
@@ -174,10 +199,17 @@ def interval_of(environment: Environment, wanted: Range) -> float:
     return float(max(every, wanted.bucket_s))
 
 
-def buckets_of(environment: Environment, frame: Frame, bucket_s: int, *, custom: Sequence[str] = ()) -> list[Bucket]:
+def buckets_of(
+    environment: Environment,
+    frame: Frame,
+    bucket_s: int,
+    *,
+    custom: Sequence[str] = (),
+    deployments: Sequence[Deployment] = (),
+) -> list[Bucket]:
     """Return the samples of the frame in buckets of bucket_s seconds, oldest first, without empty ones.
 
-    custom: names of custom metrics, as a policy has them.
+    custom: names of custom metrics, as a policy has them; deployments: those at whose start buckets end.
     """
     wanted: dict[str, Any] = {
         "environment": environment.pk,
@@ -188,6 +220,8 @@ def buckets_of(environment: Environment, frame: Frame, bucket_s: int, *, custom:
         "bucket_s": bucket_s,
         "origin": ORIGIN,
         "largest": LARGEST,
+        "cuts": [one.started_at for one in deployments if frame.has(one.started_at)],
+        "shared": [one.pk for one in deployments if one.control is not None],
     }
     with connection.cursor() as cursor:
         cursor.execute(statement(tuple(custom)), wanted)
@@ -209,13 +243,13 @@ def statement(custom: tuple[str, ...]) -> str:
 
 
 def bucket_from(row: tuple[Any, ...], metrics: Sequence[str]) -> Bucket:
-    start, count, first, last, *values = row
+    start, part, count, first, last, *values = row
     levels: dict[str, Level | None] = {}
     for place, metric in enumerate(metrics):
         low, mean, high = values[3 * place : 3 * place + 3]
         # Rounding and clipping must not move the mean outside the measured range.
         levels[metric] = None if low is None else Level(low, min(max(mean, low), high), high)
-    return Bucket(start, count, first, last, levels)
+    return Bucket(start, count, first, last, levels, part)
 
 
 def limits_of(policy: Policy | None) -> Mapping[str, float]:
@@ -227,14 +261,10 @@ def limits_of(policy: Policy | None) -> Mapping[str, float]:
     return dict(policy.limits)
 
 
-def markers_in(environment: Environment, frame: Frame) -> list[Marker]:
-    """Return markers of the deployments that started within the frame."""
+def deployments_in(environment: Environment, frame: Frame) -> list[Deployment]:
+    """Return the deployments that may have samples in the frame, oldest first."""
     rows = Deployment.objects.filter(environment=environment).select_related("verdict").only(*MARKED)
-    rows = rows.filter(started_at__gte=frame.since, started_at__lt=frame.until)
-    marks = [
-        Mark(frame.place(one.started_at), one.started_at, status_of(one), one) for one in rows.order_by("started_at")
-    ]
-    return markers_of(marks)
+    return list(rows.filter(started_at__gte=frame.since - LONGEST, started_at__lt=frame.until).order_by("started_at"))
 
 
 def latest_of(environment: Environment) -> list[Row]:

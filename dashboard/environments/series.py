@@ -58,13 +58,15 @@ class Level:
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """Samples of a period. first, last: times of its first and last sample; levels: by metric, None where
-    no sample has one (no latency without requests)."""
+    no sample has one (no latency without requests). part: number of the deployments of the chart that had begun: a
+    period in which one began has two buckets, because what came before it must not be mixed with what came after."""
 
     start: datetime
     count: int
     first: datetime
     last: datetime
     levels: dict[str, Level | None]
+    part: int = 0
 
     @property
     def middle(self) -> datetime:
@@ -108,11 +110,14 @@ def begin_of(moment: datetime, seconds: int) -> datetime:
 
 
 def runs_of(buckets: Sequence[Bucket], interval_s: float) -> list[list[Bucket]]:
-    """Return runs of buckets without a gap, with a sample expected every interval_s seconds."""
+    """Return runs of buckets without a gap or a deployment in between. interval_s: usual seconds between samples.
+
+    A line over a deployment would rise, or fall, before it.
+    """
     runs: list[list[Bucket]] = []
     for bucket in buckets:
         apart = (bucket.first - runs[-1][-1].last).total_seconds() if runs else math.inf
-        if apart > GAP_INTERVALS * interval_s + EPSILON:
+        if apart > GAP_INTERVALS * interval_s + EPSILON or bucket.part != runs[-1][-1].part:
             runs.append([])
         runs[-1].append(bucket)
     return runs

@@ -22,7 +22,7 @@ def environment(request: HttpRequest, found: Environment, actions: Actions, *, l
     """
     given = request.GET.get("range")
     is_named = any(one.name == given for one in RANGES)
-    page = environment_page(found, range_of(given) if is_named else shortest_range(found))
+    page = environment_page(found, range_of(given) if is_named else shortest_range(found), fitted=not is_named)
     context: dict[str, Any] = {"page": page, "environment": found, "project": found.project, "ranges": RANGES}
     context |= {"actions": actions, "freezes": announced_in(found, found.project.team_id)}
     template = "_environment.html" if live else "environment.html"

@@ -15,7 +15,7 @@ from dashboard.environments.chart import Frame
 from dashboard.environments.queries import buckets_of, environment_page, limits_of
 from dashboard.environments.series import RANGES, begin_of, range_of
 from dashboard.tests import scenes
-from dashboard.tests.pages import address, elements, has, markup, project_page_of, queries_of, shows, words
+from dashboard.tests.pages import address, elements, has, markup, parsed, project_page_of, queries_of, shows, words
 from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
 from metrics import partitions
@@ -33,6 +33,7 @@ from tests.factories import (
     make_job,
     make_poller,
     make_row,
+    make_sample,
     make_verdict,
 )
 
@@ -103,6 +104,45 @@ def test_buckets_hold_lowest_mean_and_highest_of_their_samples(environment, time
     level = first.levels["latency_p95"]
     assert (level.low, level.mean, level.high) == (100.0, 400.0, 900.0)
     assert second.levels["latency_p95"].mean == 50.0
+
+
+def test_a_bucket_in_which_a_deployment_begins_is_split_there(environment, time_machine):
+    time_machine.move_to(timezone.now(), tick=False)
+    now = timezone.now()
+    begun = begin_of(now - timedelta(hours=3), 300) + timedelta(seconds=120)
+    make_deployment(environment=environment, started_at=begun)
+    for seconds, errors in ((-700, 0.0), (-400, 0.0), (-60, 0.0), (-1, 0.0), (0, 0.4), (60, 0.4), (200, 0.4)):
+        sample(environment, now - begun - timedelta(seconds=seconds), error_rate=errors)
+    page = environment_page(environment, range_of("24h"))
+    chart = next(chart for chart in page.charts if chart.metric == "error_rate")
+    before, after = chart.lines
+    assert len({point.split(",")[1] for point in before.split()}) == 1  # it climbs nowhere, least of all before
+    assert len({point.split(",")[1] for point in after.split()}) == 1
+    [marker] = page.markers
+    assert all(float(point.split(",")[0]) < marker.gravest.place * 10 for point in before.split())
+    assert page.samples == 7
+
+
+def test_a_canarys_share_of_the_traffic_is_no_dip_of_the_environments(environment):
+    sample(environment, timedelta(minutes=9), requests_per_sec=40.0)
+    canary = make_deployment(environment=environment, control={"endpoint": "https://old.example/m"})
+    other = make_deployment(environment=environment, state=State.FINISHED)
+    for deployment, rate in ((canary, 4.0), (other, 42.0)):
+        make_sample(deployment, requests_per_sec=rate, collected_at=timezone.now() - timedelta(minutes=5))
+    traffic, latency, *_ = environment_page(environment, range_of("1h")).charts
+    assert (traffic.total.low, traffic.total.high) == (40.0, 42.0)
+    assert latency.total is not None
+
+
+@pytest.mark.parametrize(("minutes", "shown"), [(5, 10), (20, 21), (29, 30.45), (40, 60)])
+def test_a_new_environment_opens_on_the_time_of_its_own(environment, browser_of, minutes, shown):
+    for ago in (1, minutes):
+        sample(environment, timedelta(minutes=ago))
+    page = environment_page(environment, range_of("1h"), fitted=True)
+    assert page.frame.seconds / 60 == pytest.approx(shown, abs=0.1)
+    assert environment_page(environment, range_of("1h")).frame.seconds == 3600
+    live = parsed(browser_of.get(f"/dashboard/environments/{environment.pk}/")).xpath("//*[@id='live']")[0]
+    assert live.get("hx-get").endswith("/live/")
 
 
 @pytest.mark.parametrize("value", [1e308, 1.7e308, 5e-324, 0.0])

@@ -266,7 +266,10 @@ def test_the_limits_drawn_are_those_that_the_judge_held_the_samples_against(brow
     over = [value for value in scenes.SLOW["latency_p95"] if value > latency["limit"]]
     chart = figure(browser_of.get(address(deployment)), "latency_p95")
     assert len(elements(chart, ".dot-over")) == len(over) > 0
-    assert f"limit {quantity(latency['limit'], 'latency_p95')}" in words(chart)
+    details = latency["details"]
+    assert latency["limit"] == details["rollback_limit"]
+    for name in ("warning", "rollback"):
+        assert f"{name} {quantity(details[f'{name}_limit'], 'latency_p95')}" in words(chart)
 
 
 def test_the_table_of_samples_holds_what_the_charts_show(browser_of, environment):
