@@ -1,6 +1,8 @@
 """Apply the user's preferences to pages: language, time zone, theme."""
 
+from functools import cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import available_timezones as read_timezones
 
 import structlog
 from django.conf import settings
@@ -13,6 +15,11 @@ from accounts.models import Theme, User
 from seqpulse.api import is_api_path
 
 logger = structlog.get_logger(__name__)
+
+# Set by static/seqpulse/device.js on every page, the one to sign in on included.
+ZONE_COOKIE = "device_zone"
+# Hundreds of files.
+available_timezones = cache(read_timezones)
 
 
 class LanguageMiddleware(LocaleMiddleware):
@@ -39,7 +46,7 @@ class PreferencesMiddleware(MiddlewareMixin):
 
 
 def apply(request: HttpRequest, user: User) -> None:
-    """Activate the user's preferences for this request."""
+    """Activate the user's preferences for this request. Who chose no time zone gets that of the device."""
     if user.language in dict(settings.LANGUAGES):
         translation.activate(user.language)
         request.LANGUAGE_CODE = user.language
@@ -49,6 +56,8 @@ def apply(request: HttpRequest, user: User) -> None:
         except (ZoneInfoNotFoundError, ValueError):
             # Removed since it was chosen: UTC, as without a choice.
             logger.warning("unknown_time_zone", time_zone=user.time_zone, user_id=user.pk)
+    elif (device := request.COOKIES.get(ZONE_COOKIE, "")) in available_timezones():
+        timezone.activate(ZoneInfo(device))
 
 
 def preferences(request: HttpRequest) -> dict[str, str]:

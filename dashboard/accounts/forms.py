@@ -128,10 +128,10 @@ def zones_by_region() -> tuple[tuple[Any, tuple[tuple[str, str], ...]], ...]:
     )
 
 
-def zone_choices(chosen: str, utc: str = "") -> list[Any]:
-    """Return the choices of the select, including an old name that was chosen elsewhere. utc: the value of UTC."""
-    known = {utc, *(name for _region, names in zones_by_region() for name, _city in names)}
-    return [(utc, _("UTC")), *zones_by_region(), *([(chosen, chosen)] if chosen and chosen not in known else [])]
+def zone_choices(chosen: str) -> list[Any]:
+    """Return the choices of the select, including an old name that was chosen elsewhere."""
+    known = {"UTC", *(name for _region, names in zones_by_region() for name, _city in names)}
+    return [("UTC", _("UTC")), *zones_by_region(), *([(chosen, chosen)] if chosen and chosen not in known else [])]
 
 
 def city_of(zone: str) -> str:
@@ -157,7 +157,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at 
         choices: dict[str, list[Any]] = {
             "language": [("", _("Automatic (as the browser asks)")), *settings.LANGUAGES],
             "theme": [("", _("Automatic (as the device is set)")), *Theme.choices],
-            "time_zone": zone_choices(self.instance.time_zone),
+            "time_zone": [("", _("Automatic (that of the device)")), *zone_choices(self.instance.time_zone)],
         }
         for name, offered in choices.items():
             cast("forms.ChoiceField", self.fields[name]).choices = offered

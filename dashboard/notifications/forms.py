@@ -128,7 +128,7 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # cannot be subsc
             del fields["weekly"]
         for name in DEFAULTED:
             fields[name].required = False
-        fields["time_zone"].choices = zone_choices(self.initial["time_zone"], utc="UTC")
+        fields["time_zone"].choices = zone_choices(self.initial["time_zone"])
         for field in kind.fields:
             made = ConfigField(field, stored=bool(stored.get(field.name)))
             made.initial = "" if field.hidden else stored.get(field.name, "")

@@ -57,7 +57,7 @@ class FreezeForm(forms.Form):
         super().__init__(data, initial={"time_zone": zone, "environment": environment})
         fields: dict[str, Any] = self.fields
         fields["environment"].queryset = freezing.environments_of(team)
-        fields["time_zone"].choices = zone_choices(zone, utc="UTC")
+        fields["time_zone"].choices = zone_choices(zone)
         for name in ("starts_at", "ends_at"):
             fields[name].required = False
 

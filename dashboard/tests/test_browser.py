@@ -25,6 +25,8 @@ def test_a_user_signs_in_and_out(site, live_server):
     site.goto(f"{live_server.url}/")
     expect(site).to_have_url(re.compile(r"/accounts/login/\?next="))
     look(site, "login")
+    device = site.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone")
+    assert {one["name"]: one["value"] for one in site.context.cookies()}["device_zone"] == device
     submit(site, "Sign in", {"User name": "ada", "Password": PASSWORD})
     expect(site).to_have_url(f"{live_server.url}/dashboard/")
     site.goto(f"{live_server.url}/dashboard/deployments/")

@@ -155,6 +155,22 @@ def test_a_zone_is_called_what_it_is_called_then(name, month, shown):
         assert zone(datetime(2026, month, 1, tzinfo=UTC)) == shown
 
 
+@pytest.mark.parametrize(
+    ("device", "chosen", "shown"),
+    [
+        ("Asia/Tokyo", "", "JST"),
+        ("Asia/Tokyo", "UTC", "UTC"),
+        ("Asia/Tokyo", "Asia/Kolkata", "IST"),
+        *((wrong, "", "UTC") for wrong in ("Mars/Olympus", "../../etc/passwd", "", "JST; path=/")),
+    ],
+)
+def test_who_chose_no_zone_gets_that_of_the_device(browser_of, user, device, chosen, shown):
+    environment = scenes.environment_of(user, role=Role.ADMIN)
+    User.objects.filter(pk=user.pk).update(time_zone=chosen)
+    browser_of.cookies["device_zone"] = device
+    shows(browser_of.get(page_of(environment)), f"From ({shown})")
+
+
 def test_every_zone_that_is_offered_can_be_chosen(browser_of, user):
     offered = [name for _, names in zones_by_region() for name, _city in names]
     assert len(offered) > 350

@@ -6,7 +6,7 @@ const offer = document.querySelector("[data-zone-device]");
 const device = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 function show() {
-  const zone = select.value || "UTC";
+  const zone = select.value || device;
   const text = { dateStyle: "long", timeStyle: "short", timeZone: zone };
   now.parentElement.lastChild.textContent = ` (${zone})`;
   now.textContent = new Intl.DateTimeFormat(document.documentElement.lang, text).format(new Date());
