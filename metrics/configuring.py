@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
@@ -21,11 +22,13 @@ from metrics.sources.base import Asking, InvalidConfig, SourceConfig, SourceKind
 from outbound.addresses import AllowList
 from outbound.endpoints import EndpointError, Origin, origin_of
 from outbound.fetcher import Fetcher
+from projects.guarding import refused_endpoint
 from projects.models import ENDPOINT, Environment
 from scheduler.queue import database_now
 
 MOST_SOURCES = 10
 T = TypeVar("T")
+Config = TypeVar("Config", bound=SourceConfig)
 
 
 def kind_named(name: Any) -> SourceKind[Any]:
@@ -42,7 +45,7 @@ def add_source(environment: Environment, kind: str, data: Any) -> Source:
 
     Raises: InvalidConfig, Environment.DoesNotExist where it is deleted.
     """
-    config = kind_named(kind).parse(data)
+    config = guarded(kind_named(kind).parse(data))
     with transaction.atomic():
         locked = lock_environment(environment)
         rows = list(locked.sources.all())
@@ -65,8 +68,25 @@ def change_source(source: Source, data: Any) -> None:
     kind = kind_named(source.kind)
     kept = with_kept_secrets(kind, source, data) if isinstance(data, Mapping) else data
     rows = Source.objects.filter(pk=source.pk)
-    if not rows.update(config=stored_form(kind.parse(kept)), failure=None, failed_at=None, answered_at=None):
+    if not rows.update(config=stored_form(guarded(kind.parse(kept))), failure=None, failed_at=None, answered_at=None):
         raise Source.DoesNotExist
+
+
+def guarded(config: Config) -> Config:
+    """Return the configuration. Raises InvalidConfig where it names addresses that no request may go to."""
+    stored = config.model_dump(mode="json", exclude_defaults=True)
+    urls = {name: stored[name] for name in ("url", "base_url") if stored.get(name)}
+    urls |= {f"targets.{place}": url for place, url in enumerate(stored.get("targets", ()))}
+    steps = ((place, step.get("url", "")) for place, step in enumerate(stored.get("steps", ())))
+    urls |= {f"steps.{place}.url": url for place, url in steps if not url.startswith("/")}
+    refused = {}
+    for path, url in urls.items():
+        with suppress(EndpointError):  # a target may be more than an address
+            if (fact := refused_endpoint(url)) is not None:
+                refused[path] = fact
+    if refused:
+        raise InvalidConfig(refused)
+    return config
 
 
 def remove_source(source: Source) -> None:

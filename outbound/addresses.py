@@ -165,6 +165,29 @@ def refusal(ip: str | Address, allow: AllowList, host: str = "") -> Fact | None:
     return _forbidden(address, kind_found)
 
 
+# How much of the neighbourhood of an address is let through with it, by what it is for: the subnet it is likely in.
+_SUBNETS = {"private": (16, 64), "carrier_grade_nat": (16, 128), "loopback": (8, 128), "site_local": (32, 64)}
+_HOME = IPv4Network("192.168.0.0/16")
+
+
+def network_to_allow(ip: str, setting: str = "") -> str:
+    """Return the setting with the network that lets this address through; "" for those that hand out credentials.
+
+    setting: the present one, which stays in it.
+    """
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return ""
+    if any(address in network for network, _kind in _METADATA):
+        return ""
+    of_4, of_6 = _SUBNETS.get(_special_use(address) or "", (32, 128))
+    length = of_6 if isinstance(address, IPv6Address) else 24 if address in _HOME else of_4
+    return ",".join(
+        filter(None, (setting.strip().strip(","), str(ipaddress.ip_network((address, length), strict=False))))
+    )
+
+
 def _forbidden(address: Address, kind: str) -> Fact:
     return Fact("forbidden_address", {"address": str(address), "kind": kind})
 

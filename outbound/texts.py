@@ -19,6 +19,10 @@ FAILURES = {
         "{host} may not be called: {problem}. An operator can let it through with SEQPULSE_OUTBOUND_ALLOW. It takes "
         "networks and names, and is set before SeqPulse starts: SEQPULSE_OUTBOUND_ALLOW=127.0.0.0/8,10.0.0.0/8 make run"
     ),
+    "blocked_at_entry": _(
+        "{host} may not be called: {problem}. Ask whoever runs SeqPulse to start it with "
+        "SEQPULSE_OUTBOUND_ALLOW={allow}"
+    ),
     "dns": _("the name {host} could not be resolved: {problem}"),
     "refused": _("could not connect to {host}: {problem}"),
     "timeout": _("no complete answer from {host} within {seconds:number} s ({phase:waiting})"),

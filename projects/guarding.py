@@ -2,8 +2,8 @@
 
 from django.conf import settings
 
-from explain.facts import Fact
-from outbound.addresses import AllowList, refusal
+from explain.facts import Fact, Param
+from outbound.addresses import AllowList, network_to_allow, refusal
 from outbound.endpoints import parse_endpoint
 from outbound.resolver import addresses_of
 
@@ -27,4 +27,6 @@ def refused_endpoint(url: str) -> Fact | None:
     reasons = [refusal(address, allow, endpoint.host) for address in addresses]
     if not reasons or None in reasons:
         return None
-    return Fact("blocked", {"host": endpoint.authority, "problem": reasons[-1]})
+    about: dict[str, Param] = {"host": endpoint.authority, "problem": reasons[-1]}
+    opened = network_to_allow(addresses[-1], settings.SEQPULSE_OUTBOUND_ALLOW)
+    return Fact("blocked_at_entry", {**about, "allow": opened}) if opened else Fact("blocked", about)

@@ -23,7 +23,6 @@ from dashboard.projects.forms import (
     TypedNameForm,
     UnitsForm,
 )
-from dashboard.projects.guarding import warn_of_guard
 from dashboard.projects.probing import report_on
 from dashboard.projects.queries import COUNTED_UP_TO, content_of
 from dashboard.sources.queries import rows_of
@@ -101,7 +100,6 @@ def endpoint(request: HttpRequest, environment: Environment, actions: Actions) -
     elif url:
         messages.success(request, _("The endpoint is active: deployments are measured there from now on."))
         environment.metrics_endpoint = url
-        warn_of_guard(request, environment)
     else:
         messages.success(request, _("The environment has no metrics endpoint any more, so nothing is measured there."))
     return redirect("dashboard:environment-settings", environment_id=environment.pk)

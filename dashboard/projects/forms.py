@@ -8,7 +8,10 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Team, User
+from common.validation import localized
 from dashboard.labels import METRICS
+from outbound.endpoints import EndpointError
+from projects.guarding import refused_endpoint
 from projects.models import (
     MAX_SETTLE_S,
     PLAN_CHOICES,
@@ -40,11 +43,20 @@ class NameField(forms.CharField):
         self.widget.attrs["autocomplete"] = "off"
 
 
+def validate_guarded(url: str) -> None:
+    try:
+        refused = refused_endpoint(url)
+    except EndpointError:
+        return  # which the validator of its form says
+    if refused is not None:
+        raise forms.ValidationError(localized(refused))
+
+
 class EndpointField(forms.CharField):
-    """The URL of a metrics endpoint."""
+    """The URL of a metrics endpoint. One that no request may go to is refused with the setting that allows it."""
 
     def __init__(self, *, label: Any, **kwargs: Any) -> None:
-        super().__init__(label=label, max_length=2048, validators=[validate_endpoint], **kwargs)
+        super().__init__(label=label, max_length=2048, validators=[validate_endpoint, validate_guarded], **kwargs)
         self.widget.attrs |= {
             "inputmode": "url",
             "autocomplete": "off",

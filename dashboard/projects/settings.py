@@ -12,7 +12,6 @@ from accounts.permissions import Action, Actions
 from dashboard.forms import Refusals, changes
 from dashboard.page import current_user, page
 from dashboard.projects.forms import EnvironmentForm, PlanForm, ProjectForm, TypedNameForm
-from dashboard.projects.guarding import warn_of_guard
 from dashboard.projects.queries import COUNTED_UP_TO, PER_PAGE, content_of, environments_of, project_of
 from metrics.deletion import archive as archive_project
 from metrics.deletion import delete_project
@@ -60,7 +59,6 @@ def add(request: HttpRequest, project: Project, actions: Actions) -> HttpRespons
         with Refusals(request, form):
             made = add_environment(project, form.cleaned_data["environment"], endpoint=form.cleaned_data["endpoint"])
             messages.success(request, _("The environment is there. Test its metrics endpoint here."))
-            warn_of_guard(request, made)
             return redirect("dashboard:environment-settings", environment_id=made.pk)
     return show(request, project, actions, environment_form=form)
 

@@ -20,7 +20,6 @@ from dashboard.forms import Refusals, already_submitted
 from dashboard.overview.queries import guide_of
 from dashboard.page import current_user, page
 from dashboard.projects.forms import NewProjectForm
-from dashboard.projects.guarding import warn_of_guard
 from dashboard.projects.queries import (
     ARCHIVED,
     PER_PAGE,
@@ -79,7 +78,6 @@ def new(request: HttpRequest) -> HttpResponse:
                     signed=given["signed"],
                     by=user,
                 )
-            warn_of_guard(request, made.environment)
             return made_known(request, made)
     return render(request, "dashboard/projects/project_new.html", {"form": form})
 

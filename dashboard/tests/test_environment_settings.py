@@ -155,8 +155,8 @@ def test_an_unusable_answer_is_reported_with_its_fix(probe, service, status, raw
 @pytest.mark.parametrize(
     ("url", "said", "fix"),
     [
-        ("http://10.0.0.1/m", "may not be called", "Use an address that is reachable from the internet"),
-        ("http://169.254.169.254/latest/meta-data", "may not be called", "ask the operators"),
+        ("http://10.0.0.1/m", "10.0.0.1 is a private address", "SEQPULSE_OUTBOUND_ALLOW=127.0.0.0/8,10.0.0.0/16"),
+        ("http://169.254.169.254/latest/meta-data", "may not be called", "An operator can let it through"),
         ("http://nowhere.invalid/m", "could not be resolved", "Check the spelling of the host"),
         ("http://127.0.0.1:9/m", "could not connect to 127.0.0.1:9", "Check the port"),
     ],

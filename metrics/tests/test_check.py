@@ -344,7 +344,8 @@ def test_trying_a_journey_takes_it_once_and_says_what_is_not_as_expected(site: S
 
 
 @pytest.mark.django_db
-def test_secrets_of_steps_are_not_shown_and_kept_where_they_are_left_out(site: Site) -> None:
+def test_secrets_of_steps_are_not_shown_and_kept_where_they_are_left_out(site: Site, settings: Any) -> None:
+    settings.SEQPULSE_OUTBOUND_ALLOW = "127.0.0.0/8"
     made = create_project("shop", environment="prod")
     login = {"method": "POST", "url": "/login", "body": "password=marked", "headers": {"X-Key": "marked"}}
     config = {"base_url": site.url, "unsafe": True, "steps": [login, {"url": "/", "expect": {"text": "a"}}]}
