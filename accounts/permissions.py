@@ -30,6 +30,7 @@ class Action(StrEnum):
     REPLAY = "replay", Role.MEMBER
     RERUN_ANALYSIS = "rerun_analysis", Role.MEMBER
     FREEZE = "freeze", Role.MEMBER
+    VERIFY = "verify", Role.MEMBER
     # Actions that affect later verdicts: policy, baseline, what is measured and how, and who may change that.
     CHANGE_POLICY = "change_policy", Role.ADMIN
     EXCLUDE_WINDOW = "exclude_window", Role.ADMIN

@@ -39,7 +39,7 @@ SELECT bad.id, good.number, good.uuid, good.commit_sha, next.number FROM deploym
     LEFT JOIN verdict_feedback AS feedback ON feedback.verdict_id = verdict.id
     WHERE earlier.environment_id = bad.environment_id AND earlier.started_at < bad.started_at
         AND verdict.verdict = 'ok' AND verdict.conclusive AND feedback."right" IS NOT false
-        AND earlier.pipeline_result IN ('', 'success')
+        AND earlier.pipeline_result IN ('', 'success') AND earlier.kind <> 'verification'
     ORDER BY earlier.started_at DESC LIMIT 1) AS good ON true
 LEFT JOIN LATERAL (
     SELECT later.number FROM deployments AS later

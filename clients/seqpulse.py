@@ -996,10 +996,13 @@ class Client:
 
     def trigger(self) -> Tuple[str, Json]:
         """Begin a deployment; return its id and the answer."""
-        body = self.body()
+        return self.begin("/deployments/trigger", self.body(), "deployment")
+
+    def begin(self, path: str, body: Json, name: str) -> Tuple[str, Json]:
+        """Begin what is verified then; return its id and the answer. name: what it is called."""
         forget(self.options.id_file)
         try:
-            answer = ask(self.server, "/deployments/trigger", self.options.retry_for, body)
+            answer = ask(self.server, path, self.options.retry_for, body)
         except Failed as error:
             if error.code == UNREACHABLE and self.options.on_unreachable == "pass":
                 self.remember(NOTHING)
@@ -1012,7 +1015,7 @@ class Client:
             ) from None
         self.remember(deployment)
         what = "begins" if answer.get("status") == "created" else "is known already"
-        self.screen.note(f"deployment #{clean(answer.get('number'), 20)} {what} in {clean(body['env'])}")
+        self.screen.note(f"{name} #{clean(answer.get('number'), 20)} {what} in {clean(body['env'])}")
         if answer.get("message"):
             self.screen.note(clean(answer.get("message")))
         pre = part(answer, "pre")
@@ -1033,6 +1036,21 @@ class Client:
 
     def do_trigger(self) -> int:
         self.screen.json(self.trigger()[1], PASSED)
+        return PASSED
+
+    # verify
+
+    def do_verify(self) -> int:
+        options = self.options
+        if not options.env:
+            raise Failed(USAGE, "the environment is missing: set SEQPULSE_ENV or pass --env")
+        options.key = options.key or f"verify-{uuid.uuid4()}"
+        body: Json = {"env": options.env, "idempotency_key": options.key}
+        body.update({name: getattr(options, name) for name in ("reason", "version") if getattr(options, name)})
+        deployment, answer = self.begin("/verifications", body, "verification")
+        if options.wait:
+            return self.wait(deployment)
+        self.screen.json(answer, PASSED)
         return PASSED
 
     # finish
@@ -1508,6 +1526,15 @@ def seconds(text: str) -> float:
     return value
 
 
+def add_verify(commands: Any, parents: List[argparse.ArgumentParser]) -> None:
+    verify = commands.add_parser(
+        "verify", parents=parents, help="the service from now on: a feature flag, an incident that is over"
+    )
+    verify.add_argument("--reason", metavar="TEXT", help="what is verified; the title on pages and in messages")
+    verify.add_argument("--version", metavar="TEXT", help="what runs there now")
+    verify.add_argument("--wait", action="store_true", help="for the verdict, as wait does")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line. Options stand after the command."""
     env = os.environ
@@ -1579,6 +1606,7 @@ def parser() -> argparse.ArgumentParser:
     finish = commands.add_parser("finish", parents=[common, one, green], help="it is complete")
     finish.add_argument("result", nargs="?", metavar="RESULT", help="success, failed, cancelled or your CI's word")
     commands.add_parser("wait", parents=[common, gate, one], help="wait for the verdict")
+    add_verify(commands, [common, gate])
     step = commands.add_parser("step", parents=[common, gate, one], help="so much traffic goes to the new version now")
     step.add_argument("--percent", type=int, required=True, metavar="N", help="of the traffic, 1 to 100; it rises")
     step.add_argument("--seconds", type=seconds, metavar="SECONDS", help="how long it is measured")

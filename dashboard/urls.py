@@ -119,6 +119,7 @@ urlpatterns = [
     *route(f"{ENVIRONMENT}history/<int:past_id>/", history.past, "past-deployment"),
     *route(ENVIRONMENT, environments.environment, "environment"),
     *route(f"{ENVIRONMENT}live/", environments.environment, "environment-live", live=True),
+    *route(f"{ENVIRONMENT}verify/", environments.verify, "environment-verify"),
     *route(f"{ENVIRONMENT}events/", events.environment, "environment-events"),
     *route(f"{ENVIRONMENT}rollback/", rollbacks.settings, "environment-rollback"),
     *route(f"{ENVIRONMENT}rollback/test/", rollbacks.test, "environment-rollback-test"),

@@ -20,8 +20,9 @@ from common.openapi import described
 from deployments import changes, statements
 from deployments.file_sources import InvalidSources
 from deployments.models import Deployment, Kind
-from deployments.serializers import FinishRequest, FinishResponse, TriggerRequest, TriggerResponse
+from deployments.serializers import FinishRequest, FinishResponse, TriggerRequest, TriggerResponse, VerificationRequest
 from deployments.services import (
+    DeploymentRunning,
     EndpointConflict,
     EnvironmentFrozen,
     ProjectArchived,
@@ -32,6 +33,7 @@ from deployments.services import (
     pending_pre_sample,
     settled_pre_sample,
     start_deployment,
+    verify,
 )
 from explain.facts import Fact
 from explain.rendering import render
@@ -47,6 +49,9 @@ KEY_HEADER = OpenApiParameter("X-Idempotency-Key", str, OpenApiParameter.HEADER)
 CONFLICT = OpenApiResponse(
     description="`endpoint_conflict`: fields has both URLs of metrics_endpoint. `project_archived`: trigger only."
 )
+
+
+RUNNING = OpenApiResponse(description="`deployment_running`: it is verified when it is finished. `project_archived`.")
 
 
 class Conflict(APIException):
@@ -79,6 +84,13 @@ class Archived(APIException):
     default_code = "project_archived"
 
 
+class Running(APIException):
+    """409: a deployment of the environment is running."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "deployment_running"
+
+
 def unknown(error: UnknownEnvironment) -> ValidationError:
     """Return the 400 of a name that no environment has."""
     return ValidationError({error.field: [str(error)]}, code=error.code)
@@ -101,7 +113,7 @@ def key_in_header(request: HttpRequest) -> str:
 
 
 # A serializer copies its fields for each object; validating changes none of them.
-CHECKS: dict[type, Serializer[Any]] = {kind: kind() for kind in (TriggerRequest, FinishRequest)}
+CHECKS: dict[type, Serializer[Any]] = {kind: kind() for kind in (TriggerRequest, FinishRequest, VerificationRequest)}
 for _check in CHECKS.values():
     # Made on first use, which must not be by two threads at once.
     _check.fields  # noqa: B018
@@ -223,6 +235,41 @@ class TriggerView(StrictAPIView):
         if done.uuid is None:
             return Usual(done.used)
         return Usual(done.used, trigger_answer(done.uuid, done.number, "created", [*done.notes, *body["notes"]]))
+
+
+@limited(DEPLOYMENTS)
+class VerificationView(StrictAPIView):
+    """The service is verified although nothing is deployed."""
+
+    @described(
+        operation_id="verify",
+        request=VerificationRequest,
+        responses={200: TriggerResponse, 409: RUNNING},
+        parameters=[KEY_HEADER],
+    )
+    def post(self, request: Request) -> Response:
+        """Verify the service from now on: for a feature flag, a change of configuration, or after an incident.
+
+        What came before is compared with the window that begins now.
+        """
+        body = checked(VerificationRequest, request.data, request._request)
+        trigger = Trigger(
+            env=body["env"],
+            idempotency_key=body["idempotency_key"] or None,
+            facts=body["facts"],
+            settle_s=body["settle_seconds"],
+        )
+        try:
+            started = verify(project_of(request), trigger)
+        except UnknownEnvironment as error:
+            raise unknown(error) from None
+        except DeploymentRunning as error:
+            raise Running(str(error)) from None
+        except ProjectArchived as error:
+            raise Archived(str(error)) from None
+        deployment = started.deployment
+        notes = [*started.notes, *body["notes"]]
+        return Response(trigger_answer(deployment.uuid, deployment.number, started.status, notes))
 
 
 def add_pre_sample(request: Request, deployment: Deployment, answer: dict[str, Any]) -> None:

@@ -58,8 +58,8 @@ class DeploymentQuerySet(models.QuerySet["Deployment"]):
         return self.filter(verdict__verdict="ok", verdict__conclusive=True).exclude(verdict__feedback__right=False)
 
     def restorable(self) -> DeploymentQuerySet:
-        """Return those that one can roll back to: good, of a pipeline that did not fail."""
-        return self.good().filter(pipeline_result__in=("", PipelineResult.SUCCESS))
+        """Return those that one can roll back to: good, of a pipeline that did not fail, and no verification."""
+        return self.good().filter(pipeline_result__in=("", PipelineResult.SUCCESS)).exclude(kind=Kind.VERIFICATION)
 
     def with_key(self, environment: Environment, key: str) -> Deployment | None:
         """Return the environment's deployment that a call with this idempotency key got, if any."""

@@ -172,6 +172,26 @@ class TriggerRequest(serializers.Serializer[Any]):
         return {**attrs, "facts": facts, "notes": [one.note for one in read.values() if one.note is not None]}
 
 
+class VerificationRequest(serializers.Serializer[Any]):
+    env = serializers.CharField(max_length=100, help_text="Name of the environment that is verified.")
+    idempotency_key = OptionalText(max_length=255, help_text="One verification per key; X-Idempotency-Key wins.")
+    reason = ShownField(
+        shown.text(500),
+        help_text="What is verified, such as “flag new-checkout on”: the title on pages and in messages.",
+    )
+    commit_sha = ShownField(shown.text(64), help_text="What runs there now, if known.")
+    version = ShownField(shown.text(255))
+    author = ShownField(shown.text(255))
+    url = ShownField(shown.link(2048), help_text="Link to what it is about (http or https).")
+    settle_seconds = SettleField(help_text="Seconds until the window begins, 0 to 3600; missing: the environment's.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Gather what is only shown under `facts`, by column, and what was changed about it under `notes`."""
+        read = {name: value for name, value in attrs.items() if isinstance(value, shown.Shown)}
+        facts = {"commit_message" if name == "reason" else name: one.value for name, one in read.items()}
+        return {**attrs, "facts": facts, "notes": [one.note for one in read.values() if one.note is not None]}
+
+
 class PreSampleState(serializers.Serializer[Any]):
     status = serializers.ChoiceField(["collected", "failed", "pending"])
     message = serializers.CharField(allow_null=True)

@@ -16,7 +16,7 @@ from deployments.closing import earlier_attempt, supersede, why_closed
 from deployments.commits import same_commit
 from deployments.control import PRE_SAMPLES, PRE_SPACING_S, Control, is_configured, notes_about, takes_urls
 from deployments.file_sources import apply_sources
-from deployments.models import Deployment, DeploymentKey, Kind, State
+from deployments.models import Deployment, DeploymentKey, Kind, PipelineResult, State
 from deployments.outbox import event_about
 from deployments.plan import analysis_due_at, post_samples, pre_sample_expires_at
 from deployments.rollbacks import rolls_back_to
@@ -51,6 +51,10 @@ class UnknownEnvironment(ExplainedError):
     """The project has no environment of that name."""
 
 
+class DeploymentRunning(ExplainedError):
+    """A deployment of the environment is still running, so that nothing else can be verified there."""
+
+
 class EnvironmentFrozen(ExplainedError):
     """No deployment begins in the environment now. until: when the freeze ends, None: not before it is lifted."""
 
@@ -66,7 +70,8 @@ class Trigger:
 
     facts: columns of the deployment; policy, sources: of its seqpulse.toml; force: supersede a running deployment,
     and with a reason begin in spite of a freeze; settle_s: seconds between finish and the window, None: as many as the
-    environment says; control: where the old version is measured that runs beside the new one.
+    environment says; control: where the old version is measured that runs beside the new one; deploys: false of a call
+    that comes with no pipeline, which a freeze does not concern.
     """
 
     env: str
@@ -79,6 +84,7 @@ class Trigger:
     settle_s: int | None = None
     control: Control | None = None
     sources: Any = None
+    deploys: bool = True
 
     @property
     def brings_file(self) -> bool:
@@ -144,12 +150,12 @@ def find_or_insert(project: Project, trigger: Trigger) -> Started:
 
 
 def pass_freeze(project: Project, environment: Environment, trigger: Trigger) -> Frozen | None:
-    """Return the freeze that the call passes by force, None where there is none or it is a rollback.
+    """Return the freeze that the call passes by force. None: there is none, or it is a rollback or deploys nothing.
 
     Raises EnvironmentFrozen.
     """
     found = frozen(environment, project.team_id)
-    if found is None or trigger.facts.get("kind") == Kind.ROLLBACK:
+    if found is None or not trigger.deploys or trigger.facts.get("kind") == Kind.ROLLBACK:
         return None
     if not trigger.facts.get("kind") and rolls_back_to(environment, trigger.facts.get("commit_sha", "")) is not None:
         return None
@@ -177,6 +183,24 @@ def count_attempt(found: Started) -> Started:
     Deployment.objects.filter(pk=found.deployment.pk).update(attempts=F("attempts") + 1)
     found.deployment.attempts += 1
     return replace(found, notes=[*found.notes, *earlier_attempt(found.deployment)])
+
+
+def verify(project: Project, trigger: Trigger) -> Started:
+    """Verify the service from now on, although nothing is deployed: trigger and finish in one transaction.
+
+    A repetition with the same key gets the same deployment. Raises DeploymentRunning, UnknownEnvironment,
+    EndpointConflict, ProjectArchived.
+    """
+    trigger = replace(trigger, facts={**trigger.facts, "kind": Kind.VERIFICATION}, force=False, deploys=False)
+    with transaction.atomic():
+        started = start_deployment(project, trigger)
+        if started.status == "created":
+            finished = finish_deployment(project, started.deployment.uuid, result=PipelineResult.SUCCESS)
+            return replace(started, notes=[*started.notes, *finished.notes])
+        if started.running or started.deployment.state == State.RUNNING:
+            number = started.deployment.number
+            raise DeploymentRunning("running_now", field="env", number=number, environment=trigger.env)
+        return started
 
 
 def lock(project: Project) -> None:

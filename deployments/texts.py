@@ -36,6 +36,10 @@ REFUSALS = {
 ANSWERS = {
     "same_key": _("Deployment #{number} has this idempotency key already."),
     "control_of_another": _("The control group of this call is not taken: the deployment began without it."),
+    "running_now": _(
+        "Deployment #{number} of {environment} is still running. It is verified when it is finished; verify anything "
+        "else after that."
+    ),
     "still_running": _("Deployment #{number} of {environment} is still running; finish it first."),
     "endpoint_taken": _("The environment '{name}' has taken {url} as its metrics endpoint."),
     "sources_from_file": _("The sources of the environment are those of the file now: {kinds}."),

@@ -14,7 +14,7 @@ from common.database_state import DatabaseState
 from common.strict_json import InvalidJSON, read_json
 
 # Prefixes of what is called with an API key; tests/test_stacks.py finds a view that has none of them.
-API_CALLS = ("/deployments", "/environments", "/gate", "/samples", "/v1/metrics", "/sdh")
+API_CALLS = ("/deployments", "/verifications", "/environments", "/gate", "/samples", "/v1/metrics", "/sdh")
 API_PREFIXES = (*API_CALLS, "/api/", "/health", "/db-check", "/metrics", "/ds-metrics", "/integrations/", "/alerts/")
 RETRY_AFTER_SECONDS = 5
 CANNOT_WRITE_WORDS = "The database can be read but not written at the moment; nothing was stored. Try again later."

@@ -18,7 +18,7 @@ from analysis.api import AcknowledgementsView, DeploymentDetailView, DeploymentL
 from analysis.gate import ConfirmPromotionView, ConfirmRolloutView, GateView, RollbackView
 from analysis.steps_api import StepView
 from dashboard.accounts import views as accounts
-from deployments.api import FinishView, TriggerView
+from deployments.api import FinishView, TriggerView, VerificationView
 from metrics.alert_api import AlertsView
 from metrics.api import DeploymentMetricsView
 from metrics.otlp_api import OtlpMetricsView
@@ -73,6 +73,7 @@ api: list[URLPattern | URLResolver] = [
     re_path(r"^gate/flagger/confirm-promotion/?$", ConfirmPromotionView.as_view(), name="gate-confirm-promotion"),
     re_path(r"^gate/flagger/rollback/?$", RollbackView.as_view(), name="gate-rollback"),
     re_path(r"^v1/metrics/?$", OtlpMetricsView.as_view(), name="otlp-metrics"),
+    re_path(r"^verifications/?$", VerificationView.as_view(), name="verifications"),
     re_path(r"^samples/?$", SamplesView.as_view(), name="samples"),
     re_path(r"^sdh/?$", HintListView.as_view(), name="sdh"),
     re_path(r"^api/schema/?$", imported_late("seqpulse.openapi.schema"), name="schema"),

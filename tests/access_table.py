@@ -29,6 +29,7 @@ LOGIN, METHODS = "login", ("GET", "POST")
 TABLE = """
 # the API
 POST     trigger                      key      200 otherkey=200  with env=prod
+POST     verifications                key      200 otherkey=200  with env=prod
 POST     finish                       key      200 otherkey=200  with deployment_id={deployment.uuid} result=success
 GET      deployment-list              key      200 otherkey=200
 GET      deployment-detail            key      200
@@ -130,6 +131,7 @@ POST     dashboard:environment-endpoint admin    302  with do=deactivate seen={e
 POST     dashboard:environment-signing admin    200  with do=begin
 GET      dashboard:environment-delete owner    200
 POST     dashboard:environment-delete owner    302  with typed={environment.name}
+POST     dashboard:environment-verify member 302
 GET      dashboard:environment-rollback viewer 200
 POST     dashboard:environment-rollback admin  302  with mode=off minutes=30
 POST     dashboard:environment-rollback-test admin 302

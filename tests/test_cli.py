@@ -81,6 +81,10 @@ def test_run_drives_a_deployment_to_its_verdict_and_steps_do_the_same(
     explained = client(tmp_path, "explain", **site)
     assert explained.returncode == 0
     assert all(check["sentence"] in explained.stdout for check in answer["checks"])
+    # Without a deployment.
+    verified = client(tmp_path, "verify", "--reason", "flag on", "--wait", "--json", **site)
+    assert (verified.returncode, json.loads(verified.stdout)["verdict"]) == (0, "ok"), verified.stderr
+    assert "verification #2 begins in prod" in verified.stderr
     # Change the verdict of the same deployment.
     installation.rows("UPDATE deployment_verdicts SET verdict = 'rollback_recommended', conclusive = true")
     assert client(tmp_path, "wait", **ci).returncode == 20

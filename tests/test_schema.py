@@ -154,7 +154,7 @@ def test_the_errors_of_every_call_are_described() -> None:
         ("/gate/flagger/confirm-rollout", "423"),
     }
     flagger = {f"/gate/flagger/{name}" for name in ("confirm-rollout", "confirm-promotion", "rollback")}
-    posted = {"/deployments/trigger", "/deployments/finish", "/samples", *flagger}
+    posted = {"/deployments/trigger", "/deployments/finish", "/verifications", "/samples", *flagger}
     sources = {"/environments/{name}/sources", "/environments/{name}/sources/test"}
     with_body = (
         posted | sources | {f"/deployments/{{uuid}}/{name}" for name in ("acknowledgements", "rollback", "step")}

@@ -196,10 +196,12 @@ def test_only_what_was_deployed_and_is_healthy_ends_an_incident(pipeline: str, h
 
 def test_a_bad_verdict_says_what_to_return_to_and_what_replaced_it() -> None:
     environment, hour = make_environment(), timedelta(hours=1)
-    started = [timezone.now() - hour * ago for ago in (9, 8, 7)]
-    [good, failed, bad] = [finished(environment, started_at=at) for at in started]
+    started = [timezone.now() - hour * ago for ago in (9, 8.5, 8, 7)]
+    [good, verified, failed, bad] = [finished(environment, started_at=at) for at in started]
     Deployment.objects.filter(pk=failed.pk).update(pipeline_result="failed")
-    store_judgements({good.pk: judgement(), failed.pk: judgement()})
+    # Nothing was deployed with it that one could return to.
+    Deployment.objects.filter(pk=verified.pk).update(kind="verification")
+    store_judgements({one.pk: judgement() for one in (good, verified, failed)})
     later = finished(environment, started_at=timezone.now())
     store_judgement(bad.pk, judgement("rollback_recommended"))
     said = Event.objects.latest("id").parameters

@@ -2,16 +2,40 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 
-from accounts.permissions import Actions
+from accounts.permissions import Action, Actions
+from common.validation import localized
 from dashboard.environments.queries import environment_page, shortest_range
 from dashboard.environments.series import RANGES, range_of
-from dashboard.page import page
+from dashboard.forms import FIELD as FORM_FIELD
+from dashboard.page import current_user, page
 from dashboard.policies.queries import environment_of
+from deployments.services import DeploymentRunning, ProjectArchived, Trigger, UnknownEnvironment
+from deployments.services import verify as start_verification
 from projects.freezing import announced_in
 from projects.models import Environment
+
+MOST_REASON = 500
+
+
+@page("POST", of=environment_of, action=Action.VERIFY)
+def verify(request: HttpRequest, found: Environment, actions: Actions) -> HttpResponse:
+    """Verify the service from now on; where a deployment is running, or was just begun here, show that."""
+    reason = request.POST.get("reason", "").strip()[:MOST_REASON]
+    user = current_user(request)
+    facts = {"commit_message": reason, "author": user.get_username()}
+    key = f"page-{request.POST.get(FORM_FIELD, '')[:200]}" if request.POST.get(FORM_FIELD) else None
+    try:
+        started = start_verification(found.project, Trigger(env=found.name, idempotency_key=key, facts=facts))
+    except (DeploymentRunning, ProjectArchived) as error:
+        messages.error(request, localized(error.fact))
+        return redirect("dashboard:environment", environment_id=found.pk)
+    except UnknownEnvironment:
+        raise Http404 from None
+    return redirect("dashboard:deployment", uuid=started.deployment.uuid)
 
 
 @page(of=environment_of)
