@@ -6,7 +6,7 @@ from dashboard import keyset
 from dashboard.deployments import by_project
 from dashboard.deployments.acknowledgements import said_last
 from dashboard.deployments.filters import BY_PROJECT, ORDERS, DeploymentFilters
-from dashboard.deployments.queries import Row, samples_so_far, window_is_open
+from dashboard.deployments.queries import Row, findings_of, samples_so_far, window_is_open
 from dashboard.keyset import PAGE_SIZE, Page, Slice, few_or_all, load, place_of, read, written
 from dashboard.labels import verdict_of
 from deployments.models import Deployment
@@ -25,8 +25,8 @@ COLUMNS = (
 def deployments_page(filters: DeploymentFilters, cursor: str = "", *, size: int = PAGE_SIZE) -> Page:
     """Load the page at the cursor.
 
-    Four queries: count, ids of the page, rows, samples (none without a running observation); one more if many rows are
-    ordered by project.
+    Five queries: count, ids of the page, rows, samples (none without a running observation), findings (none without a
+    bad verdict); one more if many rows are ordered by project.
     """
     rows, total = few_or_all(filters.rows())
     found = slice_at(filters, rows, cursor, size, few=total <= keyset.COUNTED)
@@ -54,4 +54,5 @@ def slice_at(filters: DeploymentFilters, rows: Any, cursor: str, size: int, *, f
 def with_progress(deployments: list[Deployment]) -> list[Row]:
     observed = [one for one in deployments if verdict_of(one) is None or window_is_open(one)]
     counts = samples_so_far(observed)
-    return [Row(one, counts.get(one.pk, 0)) for one in deployments]
+    findings = findings_of(deployments)
+    return [Row(one, counts.get(one.pk, 0), findings.get(one.pk, "")) for one in deployments]

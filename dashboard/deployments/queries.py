@@ -1,6 +1,6 @@
 """Queries of the pages. They start from what the user may see; each function needs a fixed number of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,9 +23,11 @@ from analysis.evidence import (
     pre_samples,
     while_bad,
 )
+from analysis.judge.types import OK
 from analysis.models import DeploymentVerdict, Feedback, Hint, Step
 from analysis.recorded import LeftOut
 from dashboard.deployments.acknowledgements import Said, all_said, read_said, said_in_short
+from dashboard.findings import finding_in_words
 from dashboard.labels import Status, status_of, verdict_of
 from deployments.models import NEVER_JUDGED, Deployment, DeploymentQuerySet, State
 from events.models import Event
@@ -62,9 +64,13 @@ class Observed:
 
 @dataclass(frozen=True)
 class Row(Observed):
-    """One row of the list. collected: stored POST samples, counted only while the window is open."""
+    """One row of the list.
+
+    collected: stored POST samples, counted only while the window is open; finding: of a bad verdict, "" of others.
+    """
 
     collected: int = 0
+    finding: str = ""
 
     @property
     def said(self) -> str:
@@ -152,6 +158,13 @@ def with_latest(environments: QuerySet[Environment], part: slice = slice(None)) 
     for row in rows:
         row.latest = Observed(found[row.latest_id]) if row.latest_id in found else None
     return rows
+
+
+def findings_of(deployments: Iterable[Deployment]) -> dict[int, str]:
+    """Return what bad verdicts found, in the active language. One query for their wide columns, none without any."""
+    bad = {one.pk: one for one in deployments if (verdict := verdict_of(one)) is not None and verdict.verdict != OK}
+    rows = DeploymentVerdict.objects.filter(deployment_id__in=bad) if bad else ()
+    return {row.deployment_id: finding_in_words(row.judged, bad[row.deployment_id]) for row in rows}
 
 
 def samples_so_far(deployments: Sequence[Deployment]) -> dict[int, int]:

@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from analysis.judge.types import METRICS
-from dashboard.deployments.queries import Row, is_in_progress, samples_so_far, with_verdict
+from dashboard.deployments.queries import Row, findings_of, is_in_progress, samples_so_far, with_verdict
 from dashboard.environments.chart import Frame, Mark, Marker, Timeline, Zone, markers_of, timelines, x_ticks, zones
 from dashboard.environments.series import (
     DEFAULT_RANGE,
@@ -123,7 +123,7 @@ class EnvironmentPage:
 
 
 def environment_page(environment: Environment, wanted: Range, *, fitted: bool = False) -> EnvironmentPage:
-    """Load the page. Four queries, one more while a deployment is in progress, and where samples are missing.
+    """Load the page. Four queries, and one each while a deployment is in progress, after a bad one, without samples.
 
     fitted: a range that is longer than there have been samples begins with the first of them.
     """
@@ -274,4 +274,5 @@ def latest_of(environment: Environment) -> list[Row]:
     for one in found:
         one.environment, one.project = environment, environment.project
     counts = samples_so_far([one for one in found if is_in_progress(one)])
-    return [Row(one, counts.get(one.pk, 0)) for one in found]
+    findings = findings_of(found)
+    return [Row(one, counts.get(one.pk, 0), findings.get(one.pk, "")) for one in found]

@@ -19,7 +19,8 @@ from dashboard.deployments.list_views import sending
 from dashboard.deployments.listing import deployments_page
 from dashboard.filtering import OFFERED
 from dashboard.keyset import Place, place_of, written
-from dashboard.tests.pages import HOSTILE, LIST, elements, has, shows, words
+from dashboard.tests import scenes
+from dashboard.tests.pages import HOSTILE, LIST, elements, has, queries_of, shows, words
 from deployments.models import State
 from projects.models import Environment, Project
 from tests.factories import make_deployment, make_environment, make_project, make_verdict
@@ -431,3 +432,14 @@ def test_of_thousands_of_projects_the_first_are_offered_and_any_can_be_chosen(br
     chosen = browser_of.get(LIST, {"project": str(last.uuid)})
     shows(chosen, "of-the-last", without=["of-another"])
     assert words(chosen, "#id_project option[selected]") == last.name
+
+
+def test_rows_say_what_a_bad_verdict_found(browser_of, environment):
+    scenes.judged(environment, minutes_ago=60)
+    few = queries_of(browser_of, LIST)
+    for minutes in (30, 6):
+        scenes.judged(environment, minutes_ago=minutes, error_rate=0.25)
+    page = browser_of.get(LIST)
+    assert [words(row) for row in elements(page, ".cell-finding")] == ["25 % of requests fail, was 0.2 %."] * 2
+    assert queries_of(browser_of, LIST) == few + 1
+    shows(browser_of.get(f"/dashboard/environments/{environment.pk}/"), "25 % of requests fail, was 0.2 %.")
