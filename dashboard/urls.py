@@ -26,6 +26,7 @@ from dashboard.projects import environment_settings, secrets, settings
 from dashboard.projects import views as projects
 from dashboard.public import links
 from dashboard.public import views as public
+from dashboard.search import views as search
 from dashboard.sources import views as sources
 from dashboard.status import views as status
 from dashboard.teams import freezes, joining
@@ -84,6 +85,7 @@ urlpatterns = [
     *route(f"{DEPLOYMENT}rerun/", actions.rerun, "rerun"),
     *route(f"{DEPLOYMENT}replay/", actions.replay, "replay"),
     path(f"{DEPLOYMENT}download.json", actions.download, name="deployment-download"),
+    *route("dashboard/search/", search.search, "search"),
     *route("dashboard/hints/", hints.hints, "hints"),
     *route("dashboard/projects/", projects.projects, "projects"),
     *route("dashboard/projects/new/", projects.new, "project-new"),

@@ -131,6 +131,7 @@ POST     dashboard:environment-endpoint admin    302  with do=deactivate seen={e
 POST     dashboard:environment-signing admin    200  with do=begin
 GET      dashboard:environment-delete owner    200
 POST     dashboard:environment-delete owner    302  with typed={environment.name}
+GET      dashboard:search              user   200
 POST     dashboard:environment-verify member 302
 GET      dashboard:environment-rollback viewer 200
 POST     dashboard:environment-rollback admin  302  with mode=off minutes=30
