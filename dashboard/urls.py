@@ -151,6 +151,7 @@ urlpatterns = [
     *route(f"{INVITATION}revoke/", teams.revoke, "team-invitation-revoke"),
     *route("dashboard/invitations/<str:token>/", joining.invitation, "invitation"),
     *route("dashboard/status/", status.status, "status"),
+    *route("dashboard/status/operation/", status.operation, "operation"),
     *route("dashboard/status/live/", status.status, "status-live", live=True),
     *route("dashboard/status/events/", events.status, "status-events"),
 ]

@@ -177,6 +177,7 @@ POST     dashboard:team-invitation-revoke admin    302
 GET      dashboard:invitation         everyone 200
 POST     dashboard:invitation         user     302
 GET      dashboard:status             user     200
+GET      dashboard:operation          operator 200 foreign=403
 GET      dashboard:status-live        user     200
 GET      dashboard:status-events      user     204
 

@@ -223,3 +223,11 @@ def changed(person: User, **fields: str) -> dict[str, str]:
     joined = person.date_joined
     kept = {"username": person.username, "is_active": "on", "email": person.email}
     return {**kept, "date_joined_0": f"{joined:%Y-%m-%d}", "date_joined_1": f"{joined:%H:%M:%S}", **fields}
+
+
+def test_a_failed_job_leads_to_its_project(client: Client) -> None:
+    client.force_login(make_user(is_superuser=True, is_staff=True))
+    deployment = make_deployment()
+    scenes.collection(deployment, 1, status=JobStatus.FAILED, last_error="connection refused")
+    page = client.get("/admin/scheduler/scheduledjob/?status__exact=failed")
+    has(page, f'<a href="/dashboard/projects/{deployment.project.uuid}/">', "connection refused")

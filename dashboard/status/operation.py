@@ -1,0 +1,142 @@
+"""What SeqPulse needs from those who operate it: settings, versions, room on the disk."""
+
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import django
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from accounts.models import User
+from metrics.partitions import partitions
+
+TABLES = """
+SELECT coalesce(parent.relname, found.relname) AS name, sum(pg_total_relation_size(found.oid))::bigint,
+    sum(greatest(found.reltuples, 0))::bigint
+FROM pg_class AS found
+LEFT JOIN pg_inherits ON inhrelid = found.oid LEFT JOIN pg_class AS parent ON parent.oid = inhparent
+WHERE found.relkind = 'r' AND found.relnamespace = current_schema()::regnamespace
+GROUP BY 1 ORDER BY 2 DESC LIMIT 10
+"""
+SIZE = "SELECT coalesce(sum(pg_total_relation_size(to_regclass(name)))::bigint, 0) FROM unnest(%s::text[]) AS name"
+# Samples of so many whole days say how fast the largest table grows.
+DAYS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing to look at. state: ok, warning, info; setting: the variable to set."""
+
+    state: str
+    title: Any
+    text: Any
+    setting: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Sizes in bytes. tables: name, size, rows (about), largest first; a_day: what samples take; free: on the disk of
+    the database, None where that is elsewhere; days: until it is full at this rate."""
+
+    tables: list[tuple[str, int, int]]
+    a_day: int
+    free: int | None
+
+    @property
+    def days(self) -> int | None:
+        return self.free // self.a_day if self.free is not None and self.a_day else None
+
+
+def needs() -> Iterator[Need]:
+    """Yield what to look at, with what is missing first."""
+    yield from sorted(_needs(), key=lambda need: ("warning", "info", "ok").index(need.state))
+
+
+def _needs() -> Iterator[Need]:
+    given = settings.ENVIRONMENT.text
+    yield Need(
+        "info",
+        _("Encryption keys"),
+        _("Without them the secrets in a backup cannot be read. Keep them apart from it, and try once to restore both.")
+        if given("SEQPULSE_ENCRYPTION_KEYS")
+        else _(
+            "They are in the data directory, beside the database. Keep a copy elsewhere: without them the secrets in a "
+            "backup cannot be read."
+        ),
+        "SEQPULSE_ENCRYPTION_KEYS",
+    )
+    if settings.EMAIL_BACKEND.endswith(("console.EmailBackend", "dummy.EmailBackend")):
+        yield Need(
+            "warning",
+            _("Mail"),
+            _("None is sent: invitations, lost passwords and notifications by mail do not arrive."),
+            "SEQPULSE_EMAIL_URL",
+        )
+    else:
+        yield Need("ok", _("Mail"), _("A mail server is set."), "SEQPULSE_EMAIL_URL")
+    if settings.SEQPULSE_PUBLIC_URL:
+        yield Need("ok", _("Public address"), settings.SEQPULSE_PUBLIC_URL, "SEQPULSE_PUBLIC_URL")
+    else:
+        yield Need(
+            "warning",
+            _("Public address"),
+            _("It is not set: links in notifications lead nowhere."),
+            "SEQPULSE_PUBLIC_URL",
+        )
+    if settings.SESSION_COOKIE_SECURE:
+        yield Need("ok", _("HTTPS"), _("Cookies are sent over HTTPS only."), "SEQPULSE_HTTPS")
+    else:
+        yield Need(
+            "warning",
+            _("HTTPS"),
+            _("Cookies are sent over plain HTTP, too. Put a proxy with HTTPS in front of what others reach."),
+            "SEQPULSE_HTTPS",
+        )
+    allowed = settings.SEQPULSE_OUTBOUND_ALLOW
+    yield Need(
+        "info",
+        _("Private addresses"),
+        _("Open for requests: %(list)s") % {"list": allowed}
+        if allowed
+        else _("None is open: services and receivers in your own network cannot be reached."),
+        "SEQPULSE_OUTBOUND_ALLOW",
+    )
+    alone = User.objects.filter(is_staff=True, is_active=True, authenticator__isnull=True).count()
+    if alone:
+        text = ngettext(
+            "%(n)d account of the staff signs in with a password alone.",
+            "%(n)d accounts of the staff sign in with a password alone.",
+            alone,
+        ) % {"n": alone}
+        yield Need("warning", _("Second step"), text)
+    else:
+        yield Need("ok", _("Second step"), _("All accounts of the staff have one."))
+
+
+def versions() -> list[tuple[str, str]]:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW server_version")
+        [database] = cursor.fetchone()
+    return [("Python", platform.python_version()), ("Django", django.get_version()), ("PostgreSQL", database)]
+
+
+def room() -> Room:
+    """Read how large the tables are, and how fast samples grow. Three queries."""
+    now = timezone.now()
+    days = [
+        one for one in partitions() if one.since and now - timedelta(days=DAYS + 1) <= one.since and one.until <= now
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(TABLES)
+        tables = cursor.fetchall()
+        cursor.execute(SIZE, [[one.name for one in days]])
+        [taken] = cursor.fetchone()
+    free = shutil.disk_usage(settings.SEQPULSE_DATA_DIR).free if settings.EMBEDDED_DATABASE else None
+    return Room(tables, taken // max(1, len(days)), free)
