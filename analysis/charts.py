@@ -175,6 +175,12 @@ class Chart:
     limits: tuple[Line, ...] = ()
 
     @property
+    def points(self) -> str:
+        """Return the samples for the script that reads them out (static/seqpulse/charts.js): x,time,value;…"""
+        known = sorted((*self.pre, *self.post), key=lambda point: float(point.x))
+        return ";".join(f"{point.x},{point.at.timestamp():.0f},{point.value:.5g}" for point in known)
+
+    @property
     def over(self) -> int:
         """Return the number of POST samples beyond the limit."""
         return sum(point.over for point in self.post)

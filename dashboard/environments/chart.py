@@ -96,7 +96,8 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One metric over time. areas: from lowest to highest; lines: the mean; dots: single buckets between two gaps."""
+    """One metric over time. areas: from lowest to highest; lines: the mean; dots: single buckets between two gaps;
+    points: for the script that reads them out (static/seqpulse/charts.js): x,time,mean,lowest,highest;…"""
 
     metric: str
     unit: str
@@ -108,6 +109,7 @@ class Timeline:
     total: Level | None
     latest: float | None
     custom: CustomMetric | None = None
+    points: str = ""
 
 
 def timeline(
@@ -155,6 +157,11 @@ def timeline(
         total=merged(buckets, buckets[0].start).levels[metric] if buckets else None,
         latest=levels[-1].mean if levels else None,
         custom=custom,
+        points=";".join(
+            f"{frame.place(bucket.middle) * WIDTH / 100:.1f},{bucket.middle.timestamp():.0f},"
+            f"{level.mean:.5g},{level.low:.5g},{level.high:.5g}"
+            for bucket, level in known
+        ),
     )
 
 

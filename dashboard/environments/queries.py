@@ -96,6 +96,7 @@ class EnvironmentPage:
     policy: Policy | None
     collecting: Collecting | None
     fitted: bool = False
+    zoomed: bool = False
 
     @property
     def query(self) -> str:
@@ -122,12 +123,15 @@ class EnvironmentPage:
         return any(chart.limit is not None and chart.limit.y for chart in self.charts)
 
 
-def environment_page(environment: Environment, wanted: Range, *, fitted: bool = False) -> EnvironmentPage:
+def environment_page(
+    environment: Environment, wanted: Range, *, fitted: bool = False, between: tuple[datetime, datetime] | None = None
+) -> EnvironmentPage:
     """Load the page. Four queries, and one each while a deployment is in progress, after a bad one, without samples.
 
-    fitted: a range that is longer than there have been samples begins with the first of them.
+    fitted: a range that is longer than there have been samples begins with the first of them; between: other times
+    than those until now.
     """
-    frame = Frame.before(timezone.localtime(), wanted.span)
+    frame = Frame.before(timezone.localtime(), wanted.span) if between is None else Frame(*between)
     policy = readable(environment.policy)
     custom = policy.custom_metrics if policy is not None else ()
     begun = deployments_in(environment, frame)
@@ -160,6 +164,7 @@ def environment_page(environment: Environment, wanted: Range, *, fitted: bool = 
         policy=policy,
         collecting=None if buckets or not environment.effective_baseline_interval_s else collecting(environment),
         fitted=fitted,
+        zoomed=between is not None,
     )
 
 

@@ -78,6 +78,20 @@ def range_of(value: str | None) -> Range:
     return next((one for one in RANGES if one.name == value), DEFAULT_RANGE)
 
 
+def times_of(since: str | None, until: str | None) -> tuple[datetime, datetime] | None:
+    """Return the times that a chart was zoomed to, in seconds since 1970; None where these are none."""
+    try:
+        begin, end = (datetime.fromtimestamp(int(text or ""), UTC) for text in (since, until))
+    except (ValueError, OverflowError, OSError):
+        return None
+    return (begin, end) if timedelta(minutes=1) <= end - begin <= RANGES[-1].span else None
+
+
+def range_for(span: timedelta) -> Range:
+    """Return the shortest range that is as long: its buckets fit."""
+    return next((one for one in RANGES if one.span >= span), RANGES[-1])
+
+
 def merged(buckets: Sequence[Bucket], start: datetime) -> Bucket:
     """Merge one or more buckets, in order of time, to one that starts at `start`; keeps all samples and extremes."""
     count = sum(bucket.count for bucket in buckets)

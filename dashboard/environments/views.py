@@ -5,11 +5,12 @@ from typing import Any
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 
 from accounts.permissions import Action, Actions
 from common.validation import localized
 from dashboard.environments.queries import environment_page, shortest_range
-from dashboard.environments.series import RANGES, range_of
+from dashboard.environments.series import RANGES, range_for, range_of, times_of
 from dashboard.forms import FIELD as FORM_FIELD
 from dashboard.page import current_user, page
 from dashboard.policies.queries import environment_of
@@ -40,13 +41,20 @@ def verify(request: HttpRequest, found: Environment, actions: Actions) -> HttpRe
 
 @page(of=environment_of)
 def environment(request: HttpRequest, found: Environment, actions: Actions, *, live: bool = False) -> HttpResponse:
-    """Show the five metrics over ?range=1h|6h|24h|7d|30d, by default the shortest with samples, with its deployments.
+    """Show the metrics over ?range=1h|6h|24h|7d|30d, by default the shortest with samples, with its deployments.
+
+    ?since= and ?until= (seconds since 1970) show other times.
 
     live: only the part that updates without a reload while the last hour is shown.
     """
     given = request.GET.get("range")
     is_named = any(one.name == given for one in RANGES)
-    page = environment_page(found, range_of(given) if is_named else shortest_range(found), fitted=not is_named)
+    between = times_of(request.GET.get("since"), request.GET.get("until"))
+    if between is not None:
+        local = timezone.localtime(between[0]), timezone.localtime(between[1])
+        page = environment_page(found, range_for(between[1] - between[0]), between=local)
+    else:
+        page = environment_page(found, range_of(given) if is_named else shortest_range(found), fitted=not is_named)
     context: dict[str, Any] = {"page": page, "environment": found, "project": found.project, "ranges": RANGES}
     context |= {"actions": actions, "freezes": announced_in(found, found.project.team_id)}
     template = "_environment.html" if live else "environment.html"

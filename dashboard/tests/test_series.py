@@ -19,9 +19,11 @@ from dashboard.environments.series import (
     Level,
     begin_of,
     merged,
+    range_for,
     range_of,
     rows_of,
     runs_of,
+    times_of,
 )
 from dashboard.labels import VERDICTS
 
@@ -206,3 +208,19 @@ def test_markers_count_every_deployment_and_keep_their_distance(marks):
     shown = {marker.gravest.status.key for marker in markers}
     # Trouble is never hidden behind what went well.
     assert ("critical" in shown) == ("critical" in gravest)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "name"),
+    [
+        ("0", "3600", "1h"),
+        ("0", "3601", "6h"),
+        ("0", str(30 * 86400), "30d"),
+        *((wrong, "3600", None) for wrong in (None, "", "x", "3599", "7200", "-99999999999999", "1e3", "²")),
+        ("0", str(31 * 86400), None),
+        ("0", "9" * 30, None),
+    ],
+)
+def test_times_to_zoom_to(since: str | None, until: str, name: str | None) -> None:
+    between = times_of(since, until)
+    assert (between and range_for(between[1] - between[0]).name) == name
