@@ -215,6 +215,8 @@ def try_source(environment: Environment, kind: str, data: Any) -> Trial:
     """
     known = kind_named(kind)
     config = known.parse(data)
+    if not known.measures:
+        return Trial(Metrics(), Fact("nothing_to_ask"), 0.0)
     begun, told = monotonic(), list[Fact]()
 
     async def read(asking: Asking) -> Metrics:

@@ -22,6 +22,7 @@ COLLECTIONS = {
     "unreadable_secret": _("no configured key opens the secret of this environment"),
     "unknown_source": _("this SeqPulse has no kind of source named {kind}: remove the source, or update SeqPulse"),
     "unusable_source": _("the settings of the source {kind} do not fit this version: save them again"),
+    "nothing_to_ask": _("alerts are sent to SeqPulse: there is nothing to ask"),
     "nothing_measured": _("the source answered, and not one of the metrics was in it"),
     "source_failed": _("{problem}"),
     "source_trouble": _("{problem}"),

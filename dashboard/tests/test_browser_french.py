@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from accounts.models import Role, User
 from dashboard.tests import scenes
-from dashboard.tests.browsing import PHONE, TALL_FONT, USUAL_FONT, WIDE, keep, sign_in, submit
+from dashboard.tests.browsing import PHONE, TALL_FONT, USUAL_FONT, WIDE, keep, sign_in, submit, unfold
 from dashboard.tests.pages import address
 from projects.services import set_policy
 from projects.tests.factories import make_api_key, make_environment
@@ -53,7 +53,8 @@ def test_every_page_fits_in_french(site: Page, live_server: Any, user: User) -> 
 
     User.objects.update(language="fr", time_zone="Europe/Paris", is_staff=True)
     sign_in(site, live_server, address(rollback))
-    expect(site.get_by_role("heading", name="Retour arrière recommandé")).to_be_visible()
+    expect(site.locator("#verdict-title")).to_contain_text("Retour arrière recommandé")
+    unfold(site)
     expect(site.get_by_text(re.compile(r"\d{1,2} [a-zéû.]+ \d{4}")).first).to_be_attached()
     lost += look(site, "deployment")
     for page, values in (

@@ -21,7 +21,8 @@ def test_a_list_is_imported_and_read(site: Page, live_server: Any, user: User) -
     sign_in(site, live_server, f"/dashboard/environments/{environment.pk}/")
     site.get_by_role("link", name="History import").click()
     look(site, "history-without-source", text="No source of this environment knows the past.")
-    add_source(environment, "prometheus", {"url": "https://prometheus.example", "expressions": {"error_rate": "errors"}})
+    config = {"url": "https://prometheus.example", "expressions": {"error_rate": "errors"}}
+    add_source(environment, "prometheus", config)
     site.reload()
     submit(site, "Import and judge", {"One per line": "v1 2026-01-01T00:00:00"}, text="has no offset from UTC")
     look(site, "history-wrong", text="Nothing was changed.")

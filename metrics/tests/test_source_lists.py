@@ -8,10 +8,12 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from metrics.configuring import add_source, reveal
+from explain.facts import Fact
+from metrics.configuring import add_source, reveal, try_source
 from metrics.models import Source
 from metrics.source_lists import move_source, replace_sources
 from metrics.sources.base import InvalidConfig
+from projects.models import Environment
 from projects.services import NewProject, create_project
 
 pytestmark = pytest.mark.django_db
@@ -147,6 +149,11 @@ def test_commands_configure_sources(tmp_path: Any) -> None:
             sources(**wrong)
     with pytest.raises(CommandError, match="No source gave"):
         sources(test=True)
+    sources(add="alerts")
+    with pytest.raises(CommandError, match="No source gave"):
+        sources(test=True)  # alerts are sent here: there is nothing to ask
+    environment = Environment.objects.get(project__name="cli")
+    assert try_source(environment, "alerts", {}).problem == Fact("nothing_to_ask")
 
 
 FILE = """
