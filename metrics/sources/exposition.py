@@ -12,11 +12,15 @@ from math import isfinite, isnan
 
 from explain.errors import ExplainedError
 
+# None of these may look at a part of a text more than some times, however the text was made: a line may have megabytes,
+# and nothing else runs meanwhile. Hence the possessive quantifiers, and the signs that a label cannot follow.
 # Of a series: {labels} value [timestamp] [# exemplar]. Texts in quotes may hold any of these signs.
-REST = re.compile(rb'\s*(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\})?\s*([^\s#]+)(?:\s+(-?[0-9.eE+]+))?\s*(?:#.*)?')
+REST = re.compile(rb'\s*+(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*+")*+)\})?+\s*+([^\s#]++)(?:\s+(-?[0-9.eE+]+))?\s*(?:#.*)?')
 # Of {"name", labels}: a name in quotes, because it has other characters.
-QUOTED = re.compile(rb'\{\s*("(?:[^"\\]|\\.)*")\s*(?:,|(?=\}))')
-LABEL = re.compile(rb'\s*([a-zA-Z_:][a-zA-Z0-9_:.]*|"(?:[^"\\]|\\.)*")\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)')
+QUOTED = re.compile(rb'\{\s*+("(?:[^"\\]|\\.)*+")\s*+(?:,|(?=\}))')
+LABEL = re.compile(
+    rb'((?<![a-zA-Z0-9_:.])[a-zA-Z_:][a-zA-Z0-9_:.]*+|(?<!\\)"(?:[^"\\]|\\.)*+")\s*+=\s*+"((?:[^"\\]|\\.)*+)"\s*+(?:,|$)'
+)
 ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 # Behind labels, and in front of the name of one.
 LABELS_END = (b'"', b",", b"{", b" ")

@@ -21,7 +21,7 @@ from explain.errors import ExplainedError
 from explain.rendering import render
 from metrics.payload import Metrics
 from metrics.sources.base import Asking
-from metrics.sources.exposition import Exposition, labels_of, read
+from metrics.sources.exposition import Exposition, InvalidExposition, labels_of, read
 from metrics.sources.http_endpoint import Endpoint
 from metrics.sources.openmetrics import OpenMetricsKind
 from metrics.tests.site import Page, Site, serving
@@ -90,6 +90,10 @@ def test_every_series_is_read_as_the_library_reads_it(values: list[str], numbers
         (b'a_bucket{le="0.5",b="c"} 10', "a_bucket", {"le": "0.5", "b": "c"}, 10),
         (b'a_bucket{sample="1",x="le="} 11', "a_bucket", {"sample": "1", "x": "le="}, 11),
         (b'a_bucket{x=",le="} 12', "a_bucket", {"x": ",le="}, 12),
+        # Of a length at which reading any part again for each sign would never end.
+        (b"a{" + b"b" * 400_000 + b"} 13 # x", "a", {}, 13),
+        (b"a{" + b" " * 400_000 + b'b="c"} 14 # x', "a", {"b": "c"}, 14),
+        (b'a{"' + b'\\"' * 400_000 + b'"} 15 # x', "a", {}, 15),
     ],
 )
 def test_other_ways_to_write_a_line(line: bytes, name: str, labels: dict[str, str], value: float) -> None:
@@ -97,6 +101,11 @@ def test_other_ways_to_write_a_line(line: bytes, name: str, labels: dict[str, st
     assert found == {(name, frozenset(labels.items()), value)}
     fast = read(line).sums_by_bound(name)
     assert fast in (None, {labels.get("le", "").encode(): value})
+
+
+def test_a_line_of_hardly_anything_is_refused_soon() -> None:
+    with pytest.raises(InvalidExposition):
+        list(read(b"a" + b" " * 400_000 + b"b c d").series("a"))
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused
