@@ -20,6 +20,10 @@ MOST_POINTS = 20_000
 MOST_BUCKETS = 400
 # What is older says nothing about now.
 JUST_BEGUN_S = 600.0
+# Of a period: times of data points may be rounded.
+LEAST_S = 1e-3
+# Among the flags of a data point: the series has ended, or has no value now.
+NO_VALUE = 1
 QUANTILE = 0.95
 # Histograms of the duration of requests, and ms of their unit.
 DURATIONS = {"http.server.request.duration": 1000.0, "http.server.duration": 1.0}
@@ -84,6 +88,7 @@ class Export:
         self.state, self.custom = state, custom
         self.at = 0.0
         self.rejected, self.why = 0, ""
+        self.durations = ""
         self.requests: float | None = None
         self.errors, self.rate = 0.0, 0.0
         self.segments: Segments = {}
@@ -95,6 +100,9 @@ class Export:
         kind = metric.WhichOneof("data")
         ours = metric.name.replace(".", "_")
         if metric.name in DURATIONS and kind in ("histogram", "exponential_histogram"):
+            if self.durations not in ("", metric.name):
+                return  # the same requests by both names, as http/dup has them
+            self.durations = metric.name
             self.add_durations(metric, getattr(metric, kind), kind)
         elif kind == "gauge" or (kind == "sum" and not metric.sum.is_monotonic):
             if metric.name in (*CPU, *MEMORY, *USAGE, *LIMITS) or ours in self.custom:
@@ -105,6 +113,8 @@ class Export:
                 self.add_counter(ours, metric, point)
 
     def add_value(self, name: str, point: Any) -> None:
+        if point.flags & NO_VALUE:
+            return None
         value = number_of(point)
         if value is None:
             return self.reject("a value is not finite")
@@ -113,6 +123,8 @@ class Export:
         return None
 
     def add_counter(self, name: str, metric: Any, point: Any) -> None:
+        if point.flags & NO_VALUE:
+            return None
         value = number_of(point)
         if value is None or value < 0:
             return self.reject("a counter is negative, or not finite")
@@ -149,9 +161,11 @@ class Export:
     ) -> tuple[dict[str, Any], float] | None:
         """Return what was counted since the export before, and in how many seconds; None where that is not known."""
         at, start = point.time_unix_nano / 1e9, point.start_time_unix_nano
+        if not self.has_period(point):
+            return None
         self.seen(point)
         if delta:
-            return counts, max(1e-3, at - start / 1e9) if start else 60.0
+            return counts, max(LEAST_S, at - start / 1e9) if start else 60.0
         told = repr((name, sorted(attributes_of(point.attributes).items())))
         key = hashlib.sha256(told.encode("utf-8", "backslashreplace")).hexdigest()[:16]
         before = self.state.series.get(key)
@@ -164,10 +178,19 @@ class Export:
         if before is None:
             # A series that is new in an instance which is known, or began a moment ago, began at 0.
             seconds = at - (self.state.at or start / 1e9)
-            return (counts, max(1e-3, seconds)) if seconds <= JUST_BEGUN_S else None
+            return (counts, max(LEAST_S, seconds)) if 0 < seconds <= JUST_BEGUN_S else None
         if before["start"] == start and counts["count"] >= before["count"]:
             counts = difference(counts, before)
         return counts, at - before["at"]
+
+    def has_period(self, point: Any) -> bool:
+        """Return whether a count has a value, and a time that it stands for; one that ends too early is told."""
+        if point.flags & NO_VALUE:
+            return False
+        if point.start_time_unix_nano >= point.time_unix_nano:
+            self.reject("a data point ends before it begins")
+            return False
+        return True
 
     def seen(self, point: Any) -> None:
         self.at = max(self.at, point.time_unix_nano / 1e9)

@@ -138,6 +138,16 @@ def test_counts_since_a_start_and_resets(made: NewProject) -> None:
     assert second.requests_per_sec == pytest.approx(200 / 60)
     assert second.latency_p95 == pytest.approx(190)
     assert third.requests_per_sec == pytest.approx(0.5)
+    ended = histogram([0, 0, 0], at=now + 0.5, start=now - 30)
+    ended["histogram"]["dataPoints"][0]["flags"] = 1  # no recorded value: nothing begins anew by it
+    send(made, export(ended))
+    # Ends before it begins, of which no rate can be told; and by both names what is counted once.
+    backwards = histogram([50, 0, 0], at=now, start=now + 1, temporality=1)
+    assert b"ends before it begins" in send(made, export(backwards))
+    assert PushedSample.objects.count() == 2
+    both = [histogram([100, 0, 0], at=now + 0.9, start=now - 0.1, unit=unit, temporality=1) for unit in ("s", "ms")]
+    send(made, export(*both))
+    assert PushedSample.objects.latest("at").requests_per_sec == pytest.approx(100)
     send(made, export(histogram([10, 0, 0], at=now + 1, start=now, unit="ms", temporality=1)))
     assert PushedSample.objects.latest("at").latency_p95 == pytest.approx(0.095)
 
