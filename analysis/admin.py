@@ -4,11 +4,12 @@ from django.contrib import admin
 
 from analysis.models import Acknowledgement, DeploymentVerdict, Feedback, Hint
 from common.modeladmin import MachineMadeAdmin
+from deployments.admin import OfDeploymentAdmin
 
 
 @admin.register(DeploymentVerdict)
-class DeploymentVerdictAdmin(MachineMadeAdmin):
-    list_display = ("deployment", "verdict", "confidence", "conclusive", "early", "shadow", "score", "created_at")
+class DeploymentVerdictAdmin(OfDeploymentAdmin):
+    list_display = ("verdict", "of_deployment", "confidence", "conclusive", "early", "shadow", "score", "created_at")
     list_filter = ("verdict", "conclusive", "early", "shadow")
     list_select_related = ("deployment__project",)
     search_fields = ("deployment__uuid", "deployment__project__name", "summary")
@@ -16,8 +17,8 @@ class DeploymentVerdictAdmin(MachineMadeAdmin):
 
 
 @admin.register(Hint)
-class HintAdmin(MachineMadeAdmin):
-    list_display = ("deployment", "severity", "code", "metric", "title", "confidence", "created_at")
+class HintAdmin(OfDeploymentAdmin):
+    list_display = ("code", "of_deployment", "severity", "metric", "title", "confidence", "created_at")
     list_filter = ("severity", "code")
     list_select_related = ("deployment__project",)
     search_fields = ("deployment__uuid", "deployment__project__name", "title")

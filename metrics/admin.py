@@ -2,15 +2,15 @@
 
 from django.contrib import admin
 
-from common.modeladmin import MachineMadeAdmin
+from deployments.admin import OfDeploymentAdmin
 from metrics.models import MetricSample
 
 
 @admin.register(MetricSample)
-class MetricSampleAdmin(MachineMadeAdmin):
+class MetricSampleAdmin(OfDeploymentAdmin):
     list_display = (
         "collected_at",
-        "deployment",
+        "of_deployment",
         "phase",
         "sequence_index",
         "requests_per_sec",

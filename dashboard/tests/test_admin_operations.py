@@ -21,7 +21,15 @@ from deployments.models import Deployment, State
 from projects.models import Environment, Project
 from projects.services import set_policy
 from scheduler.models import JobStatus, Poller, ScheduledJob
-from tests.factories import PASSWORD, make_deployment, make_environment, make_project, make_user
+from tests.factories import (
+    PASSWORD,
+    make_deployment,
+    make_environment,
+    make_project,
+    make_sample,
+    make_user,
+    make_verdict,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -68,7 +76,13 @@ def test_jobs_and_pollers_are_for_staff_who_may_see_jobs(client):
 
 
 def test_every_admin_page_leads_to_the_jobs_and_the_dashboard(staff):
-    has(staff.get("/admin/"), f'href="{OVERVIEW}"', "seqpulse/tokens", 'href="/dashboard/"')
+    has(
+        staff.get("/admin/"),
+        f'href="{OVERVIEW}"',
+        "seqpulse/tokens",
+        'href="/dashboard/"',
+        'href="/dashboard/status/operation/"',
+    )
 
 
 # --- plans ---------------------------------------------------------------------------------------------------------
@@ -231,3 +245,22 @@ def test_a_failed_job_leads_to_its_project(client: Client) -> None:
     scenes.collection(deployment, 1, status=JobStatus.FAILED, last_error="connection refused")
     page = client.get("/admin/scheduler/scheduledjob/?status__exact=failed")
     has(page, f'<a href="/dashboard/projects/{deployment.project.uuid}/">', "connection refused")
+
+
+def test_a_deployment_leads_to_its_samples_verdict_and_jobs_and_these_lead_back(staff: Client) -> None:
+    deployment, other = make_deployment(), make_deployment()
+    for one in (deployment, other):
+        make_sample(one)
+        make_verdict(one)
+        scenes.collection(one, 1)
+    own, others = (f"/admin/deployments/deployment/{one.pk}/change/" for one in (deployment, other))
+    page = staff.get(own)
+    has(page, f'href="/dashboard/deployments/{deployment.uuid}/"')
+    for name in ("metrics/metricsample", "analysis/deploymentverdict", "analysis/hint", "scheduler/scheduledjob"):
+        address = f"/admin/{name}/?deployment__id__exact={deployment.pk}"
+        has(page, f'href="{address}"')
+        assert staff.get(address).status_code == 200
+        if name in ("metrics/metricsample", "analysis/deploymentverdict"):
+            rows = staff.get(address)
+            has(rows, f'href="{own}"')
+            assert others not in rows.content.decode()

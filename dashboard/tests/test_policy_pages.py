@@ -192,6 +192,14 @@ def test_a_policy_that_was_changed_meanwhile_is_not_overwritten(browser_of, envi
     assert fresh(environment).policy == {"kind": "adaptive", "sensitivity": "low"}
 
 
+def test_a_baseline_interval_below_the_shortest_says_what_is_used_instead(browser_of, environment):
+    least = environment.project.baseline_interval_s
+    send(browser_of, environment, baseline_interval_s=str(least - 1))
+    shows(browser_of.get(page_of(environment)), "is the shortest interval that the plan or the installation allows")
+    send(browser_of, environment, baseline_interval_s=str(least))
+    assert "shortest interval that the plan" not in words(browser_of.get(page_of(environment)))
+
+
 def test_an_old_page_leaves_the_baseline_interval_that_another_user_has_set(browser_of, environment):
     data = {**filled_in(browser_of, environment), "sensitivity": "low", "do": "save"}
     Environment.objects.filter(pk=environment.pk).update(baseline_interval_s=0)
@@ -403,7 +411,7 @@ def test_members_may_replay_a_policy_that_they_may_not_save(browser_of, environm
 )
 def test_a_user_is_offered_only_what_she_may_do(environment, role, buttons):
     page = as_role(environment, role).get(page_of(environment))
-    assert [words(button) for button in elements(page, "button.button:not(.danger):not(.quiet)")] == buttons
+    assert [words(button) for button in elements(page, "main button.button:not(.danger):not(.quiet)")] == buttons
     assert bool(elements(page, "[disabled]")) is (role == Role.VIEWER)
 
 
