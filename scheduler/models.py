@@ -158,3 +158,17 @@ class RunningTotal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}{{{self.labels}}} {self.part} +{self.value:g}"
+
+
+class RestoreTrial(models.Model):
+    """When operators last restored a backup to see that it works: one row, written by `manage.py restore_tried`."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    tried_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "restore_trials"
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_restore_trial")]
+
+    def __str__(self) -> str:
+        return f"backup restored {self.tried_at:%Y-%m-%d}"

@@ -50,6 +50,7 @@ BOUNDED = {
     "django_content_type": "one per model",
     "django_migrations": "one per migration",
     "pollers": "one per poller; a starting poller deletes those that have been silent for a day",
+    "restore_trials": "one row",
     "own_requests": "three minutes: each web process deletes what is older (seqpulse/observability/own_requests.py)",
     # Made by members of a team, who delete it with its environment or project (remove_deleted).
     "projects_project": "made by people, 60 an hour and user at most (limit `making`)",

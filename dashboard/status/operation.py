@@ -16,6 +16,7 @@ from django.utils.translation import ngettext
 
 from accounts.models import User
 from metrics.partitions import partitions
+from scheduler.models import RestoreTrial
 
 TABLES = """
 SELECT coalesce(parent.relname, found.relname) AS name, sum(pg_total_relation_size(found.oid))::bigint,
@@ -28,11 +29,13 @@ GROUP BY 1 ORDER BY 2 DESC LIMIT 10
 SIZE = "SELECT coalesce(sum(pg_total_relation_size(to_regclass(name)))::bigint, 0) FROM unnest(%s::text[]) AS name"
 # Samples of so many whole days say how fast the largest table grows.
 DAYS = 7
+RESTORE_DUE_AFTER = timedelta(days=92)
+HOW_TO_RECORD = "manage.py restore_tried"
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing to look at. state: ok, warning, info; setting: the variable to set."""
+    """One thing to look at. state: ok, warning, info; setting: the variable to set, or the command."""
 
     state: str
     title: Any
@@ -108,6 +111,7 @@ def _needs() -> Iterator[Need]:
         else _("None is open: services and receivers in your own network cannot be reached."),
         "SEQPULSE_OUTBOUND_ALLOW",
     )
+    yield _restore()
     alone = User.objects.filter(is_staff=True, is_active=True, authenticator__isnull=True).count()
     if alone:
         text = ngettext(
@@ -118,6 +122,19 @@ def _needs() -> Iterator[Need]:
         yield Need("warning", _("Second step"), text)
     else:
         yield Need("ok", _("Second step"), _("All accounts of the staff have one."))
+
+
+def _restore() -> Need:
+    """Say when a backup was last restored, as operators record it."""
+    title = _("Restoring a backup")
+    tried_at = RestoreTrial.objects.values_list("tried_at", flat=True).first()
+    if tried_at is None:
+        text = _("No trial is recorded. Restore one into another database, look at it, and record that it worked.")
+        return Need("warning", title, text, HOW_TO_RECORD)
+    days = max(0, (timezone.now() - tried_at).days)
+    ago = ngettext("Last tried %(n)d day ago.", "Last tried %(n)d days ago.", days) % {"n": days}
+    late = timezone.now() - tried_at > RESTORE_DUE_AFTER
+    return Need("warning" if late else "ok", title, ago, HOW_TO_RECORD)
 
 
 def versions() -> list[tuple[str, str]]:

@@ -1,13 +1,18 @@
 """The page of what SeqPulse needs from those who operate it."""
 
+from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
+from django.core.management import call_command
 from django.test import Client
+from django.utils import timezone
 
 from dashboard.status.operation import needs, room
 from dashboard.tests.pages import shows
+from scheduler.models import RestoreTrial
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
@@ -35,6 +40,16 @@ def test_what_is_missing_is_named_first_with_its_setting(client: Client, setting
     Authenticator.objects.create(user=boss, type=Authenticator.Type.TOTP, data={})
     found = states()
     assert [found[name] for name in ("Mail", "Public address", "HTTPS", "Second step")] == ["ok"] * 4
+
+
+def test_a_restored_backup_is_recorded_and_due_again_after_three_months() -> None:
+    assert states()["Restoring a backup"] == "warning"
+    for _ in range(2):
+        call_command("restore_tried", stdout=StringIO())
+        assert states()["Restoring a backup"] == "ok"
+    RestoreTrial.objects.update(tried_at=timezone.now() - timedelta(days=93))
+    [need] = [need for need in needs() if need.title == "Restoring a backup"]
+    assert (need.state, need.text) == ("warning", "Last tried 93 days ago.")
 
 
 def test_only_operators_see_it(client: Client) -> None:
