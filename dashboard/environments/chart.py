@@ -1,8 +1,8 @@
 """Compute the continuous charts of an environment; environments/_continuous.html draws them as SVG. Pure.
 
-The plot takes the available width: positions on the time axis are percentages, heights are pixels, so that text and
-lines keep their size on every screen. Lines and areas use a separate coordinate system, 1000 wide, stretched over the
-plot; everything else is placed by percentages.
+The plot takes the available width and is higher on a desk than on a phone: everything is placed by percentages, so that
+text and lines keep their size on every screen. Lines and areas use a separate coordinate system, 1000 wide and HEIGHT
+high, stretched over the plot.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Zone:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit of the policy, in the metric's unit. y: None if it is too far off to be drawn."""
+    """A limit of the policy, in the metric's unit. y: in % of the height, None if it is too far off to be drawn."""
 
     value: float
     y: str | None
@@ -133,6 +133,9 @@ def timeline(
     def y(value: float) -> str:
         return f"{height(value, top, (TOP, BOTTOM)):.1f}"
 
+    def share(value: float) -> str:
+        return f"{height(value, top, (TOP, BOTTOM)) / HEIGHT * 100:.2f}%"
+
     areas, lines, dots = [], [], []
     for run in runs_of([bucket for bucket, _ in known], interval_s):
         xs = [f"{frame.place(bucket.middle) * WIDTH / 100:.1f}" for bucket in run]
@@ -152,8 +155,8 @@ def timeline(
         areas=tuple(areas),
         lines=tuple(lines),
         dots=tuple(dots),
-        y_ticks=tuple(Tick(y(value), label) for value, label in y_labels(top, step, ratio=ratio)),
-        limit=limit_of(limit, metric, None if drawn is None else y(drawn)),
+        y_ticks=tuple(Tick(share(value), label) for value, label in y_labels(top, step, ratio=ratio)),
+        limit=limit_of(limit, metric, None if drawn is None else share(drawn)),
         total=merged(buckets, buckets[0].start).levels[metric] if buckets else None,
         latest=levels[-1].mean if levels else None,
         custom=custom,

@@ -52,7 +52,7 @@ function placeOf(svg, event) {
 function line(svg, x) {
   const found = svg.querySelector(":scope > .crosshair") ?? svg.appendChild(document.createElementNS(SVG, "line"));
   const at = svg.dataset.width === "1000" ? `${x / 10}%` : String(x);
-  for (const [name, value] of Object.entries({ class: "crosshair", x1: at, x2: at, y1: "14", y2: svg.dataset.width === "1000" ? "134" : "170" })) {
+  for (const [name, value] of Object.entries({ class: "crosshair", x1: at, x2: at, y1: svg.dataset.width === "1000" ? "0" : "14", y2: svg.dataset.width === "1000" ? "95.7%" : "170" })) {
     found.setAttribute(name, value);
   }
 }
@@ -126,7 +126,7 @@ function select(event) {
   for (const svg of chartsOf(holder(drag.svg))) {
     const found = svg.querySelector(":scope > .selected") ?? svg.appendChild(document.createElementNS(SVG, "rect"));
     const [left, right] = [drag.from, drag.to].sort((one, other) => one - other);
-    for (const [name, value] of Object.entries({ class: "selected", x: `${left / 10}%`, width: `${(right - left) / 10}%`, y: "14", height: "120" })) {
+    for (const [name, value] of Object.entries({ class: "selected", x: `${left / 10}%`, width: `${(right - left) / 10}%`, y: "0", height: "95.7%" })) {
       found.setAttribute(name, value);
     }
   }
