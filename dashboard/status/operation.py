@@ -2,6 +2,7 @@
 
 import platform
 import shutil
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -141,7 +142,9 @@ def versions() -> list[tuple[str, str]]:
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
         [database] = cursor.fetchone()
-    return [("Python", platform.python_version()), ("Django", django.get_version()), ("PostgreSQL", database)]
+    about = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text())
+    own = ("SeqPulse", about["project"]["version"])
+    return [own, ("Python", platform.python_version()), ("Django", django.get_version()), ("PostgreSQL", database)]
 
 
 def room() -> Room:

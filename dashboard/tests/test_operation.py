@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
-from dashboard.status.operation import needs, room
+from dashboard.status.operation import needs, room, versions
 from dashboard.tests.pages import shows
 from scheduler.models import RestoreTrial
 from tests.factories import make_user
@@ -50,6 +50,12 @@ def test_a_restored_backup_is_recorded_and_due_again_after_three_months() -> Non
     RestoreTrial.objects.update(tried_at=timezone.now() - timedelta(days=93))
     [need] = [need for need in needs() if need.title == "Restoring a backup"]
     assert (need.state, need.text) == ("warning", "Last tried 93 days ago.")
+
+
+def test_the_own_version_stands_first() -> None:
+    name, version = versions()[0]
+    assert name == "SeqPulse"
+    assert version.count(".") == 2
 
 
 def test_only_operators_see_it(client: Client) -> None:
