@@ -311,13 +311,13 @@ def guide_of(user: User) -> Guide:
     if project is None:
         return Guide(Facts(), may_create=may_create_project(user))
     environments = list(Environment.objects.not_deleted().filter(project=project).order_by("id"))
-    environment = next((one for one in environments if one.metrics_endpoint), environments[0] if environments else None)
+    environment = next((one for one in environments if one.measured), environments[0] if environments else None)
     answered = MetricSample.objects.filter(
         environment__in=[one.pk for one in environments], collected_at__gte=timezone.now() - ANSWERED_WITHIN
     ).exists()
     facts = Facts(
         has_project=True,
-        has_endpoint=any(one.metrics_endpoint for one in environments),
+        has_endpoint=any(one.measured for one in environments),
         answered=answered,
         has_key=project.has_key,
         key_used=project.key_used,

@@ -1,7 +1,9 @@
 """Charts that can be questioned: crosshair, read-out, keyboard, zoom, CSV."""
 
 import csv
+import gzip
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ from playwright.sync_api import Page, expect
 from accounts.models import User
 from dashboard.tests import scenes
 from dashboard.tests.browsing import look, sign_in
-from dashboard.tests.pages import address
+from dashboard.tests.pages import LIST, address
+from metrics.storing import store
+from tests.factories import make_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -69,3 +73,28 @@ def test_an_environment_is_zoomed_by_dragging_and_saved_as_csv(site: Page, live_
     look(site, "environment-zoomed")
     site.get_by_role("link", name="1 hour").click()
     expect(site.locator(".zoomed")).to_have_count(0)
+
+
+def test_the_heaviest_pages_are_light(site: Page, live_server: Any, user: User) -> None:
+    """At most 120 KB compressed, with all that they load, when nothing is in the browser's cache."""
+    environment = scenes.environment_of(user)
+    deployment = scenes.with_baseline(environment, **scenes.BROKEN)
+    now = timezone.now()
+    rows = (make_row(environment, now - timedelta(minutes=5 * n), sequence_index=n) for n in range(290))
+    store(list(rows))
+    sign_in(site, live_server, "/dashboard/status/")
+    for path in (address(deployment), f"/dashboard/environments/{environment.pk}/?range=24h", LIST):
+        weight = sum(len(gzip.compress(body)) for body in loaded(site, live_server.url + path))
+        assert weight <= 120_000, path
+
+
+def loaded(site: Page, url: str) -> list[bytes]:
+    """Return all that a page loads."""
+    bodies: list[bytes] = []
+    fresh = site.context.new_page()
+    fresh.on("response", lambda answer: bodies.append(answer.body()))
+    fresh.route("**/*", lambda route: route.continue_())  # switches the cache off
+    fresh.goto(url)
+    fresh.wait_for_load_state("networkidle")
+    fresh.close()
+    return bodies

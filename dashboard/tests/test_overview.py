@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import Membership
+from accounts.models import Membership, Role
 from analysis.models import VerdictName
 from analysis.tests.plans import plans_of
 from common.holding import CAN_HOLD
@@ -19,6 +19,7 @@ from dashboard.tests import scenes
 from dashboard.tests.pages import HOSTILE, address, elements, has, queries_of, shows, words
 from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
+from metrics.configuring import add_source
 from metrics.models import Phase
 from notifications.tests.factories import make_channel
 from projects.models import ApiKey, Environment, Freeze
@@ -381,3 +382,15 @@ def test_the_headline_names_the_environments_in_trouble(browser_of, environment)
     assert len(where) == 3
     assert all("broken-" in words(one) for one in where)
     assert all("/dashboard/deployments/" in elements(one, "a")[0].get("href") for one in where)
+
+
+@pytest.mark.django_db
+@pytest.mark.environment(role=Role.ADMIN)
+def test_the_first_steps_know_sources_and_lead_to_a_verdict_without_a_pipeline(browser_of, environment) -> None:
+    without = browser_of.get(OVERVIEW)
+    shows(without, "The service shows five metrics", without=["verify the service now"])
+    config = {"url": "https://prometheus.example", "expressions": {"error_rate": "errors"}}
+    add_source(environment, "prometheus", config)
+    page = browser_of.get(OVERVIEW)
+    shows(page, "Something measures it, and answers", "It is set, but no sample came in the last 30 days")
+    assert elements(page, f'a[href="/dashboard/environments/{environment.pk}/#verify"]')
