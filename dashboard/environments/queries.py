@@ -28,7 +28,7 @@ from dashboard.labels import status_of
 from dashboard.policies.queries import readable
 from deployments.models import Deployment
 from metrics.baseline import latest_jobs
-from metrics.models import SAYS_NOTHING, Group, MetricSample, Phase
+from metrics.models import SAYS_NOTHING, Alert, Group, MetricSample, Phase
 from projects.models import Environment, ExcludedWindow
 from projects.policy import LIMITED_METRICS, FixedPolicy, Policy
 from scheduler.health import health
@@ -36,6 +36,7 @@ from scheduler.models import OPEN_STATUSES, JobStatus
 from scheduler.words import shown
 
 LATEST_SHOWN = 10
+ALERTS_SHOWN = 50
 # Columns of a mark: a busy environment has thousands of deployments in 30 days.
 MARKED = ("uuid", "number", "state", "started_at", "control", "verdict__verdict")
 # Samples of a deployment come for at most so long after its start.
@@ -97,6 +98,7 @@ class EnvironmentPage:
     collecting: Collecting | None
     fitted: bool = False
     zoomed: bool = False
+    alerts: tuple[tuple[Zone, Alert], ...] = ()
 
     @property
     def query(self) -> str:
@@ -126,7 +128,7 @@ class EnvironmentPage:
 def environment_page(
     environment: Environment, wanted: Range, *, fitted: bool = False, between: tuple[datetime, datetime] | None = None
 ) -> EnvironmentPage:
-    """Load the page. Four queries, and one each while a deployment is in progress, after a bad one, without samples.
+    """Load the page. Five queries, and one each while a deployment is in progress, after a bad one, without samples.
 
     fitted: a range that is longer than there have been samples begins with the first of them; between: other times
     than those until now.
@@ -165,6 +167,7 @@ def environment_page(
         collecting=None if buckets or not environment.effective_baseline_interval_s else collecting(environment),
         fitted=fitted,
         zoomed=between is not None,
+        alerts=alerts_in(environment, frame),
     )
 
 
@@ -270,6 +273,15 @@ def deployments_in(environment: Environment, frame: Frame) -> list[Deployment]:
     """Return the deployments that may have samples in the frame, oldest first."""
     rows = Deployment.objects.filter(environment=environment).select_related("verdict").only(*MARKED)
     return list(rows.filter(started_at__gte=frame.since - LONGEST, started_at__lt=frame.until).order_by("started_at"))
+
+
+def alerts_in(environment: Environment, frame: Frame) -> tuple[tuple[Zone, Alert], ...]:
+    """Return what fired within the frame, and where that is drawn, the latest first. One query."""
+    fired = Alert.objects.filter(environment=environment, starts_at__lt=frame.until).exclude(level="ignored")
+    rows = fired.exclude(ends_at__lte=frame.since).order_by("-starts_at")[:ALERTS_SHOWN]
+    return tuple(
+        (zone, one) for one in rows for zone in zones([(one.starts_at, one.ends_at or frame.until, one.name)], frame)
+    )
 
 
 def latest_of(environment: Environment) -> list[Row]:

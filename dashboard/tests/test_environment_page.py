@@ -20,7 +20,7 @@ from dashboard.tests.planted import plant
 from deployments.models import Deployment, State
 from metrics import partitions
 from metrics.baseline import KIND, key_of, number_of
-from metrics.models import MEASURED, MetricSample, Phase
+from metrics.models import MEASURED, Alert, MetricSample, Phase
 from metrics.storing import store
 from projects.baselines import exclude_window
 from projects.models import Environment, Freeze
@@ -281,9 +281,9 @@ def test_pages_lead_to_the_environment(browser_of, environment):
 
 
 def test_the_page_takes_a_fixed_number_of_queries(browser_of, environment):
-    # Session, user; environment, samples, excluded windows, deployments in the range and the latest.
+    # Session, user; environment, samples, excluded windows, alerts, deployments in the range and the latest.
     # And the findings of bad ones.
-    for expected in (9, 10, 10):
+    for expected in (10, 11, 11):
         assert queries_of(browser_of, path_of(environment), range="24h") == expected
         scenes.with_baseline(environment, **scenes.BROKEN)
 
@@ -346,3 +346,27 @@ def test_a_freeze_is_on_the_page(browser_of, environment):
     Freeze.objects.create(team=environment.project.team, reason="Black Friday")
     shown = words(browser_of.get(path_of(environment)))
     assert "Deployments are frozen: Black Friday . Freezes" in shown
+
+
+def test_alerts_are_drawn_for_as_long_as_they_fired(browser_of, environment):
+    now = timezone.now()
+    sample(environment, timedelta(minutes=3))
+    fired = {
+        "Checkout": ("critical", 50, None),
+        "Latency": ("warning", 40, 20),
+        "Over": ("critical", 600, 500),
+        "Info": ("ignored", 30, None),
+    }
+    for name, (level, since, until) in fired.items():
+        Alert.objects.create(
+            environment=environment,
+            fingerprint=name,
+            name=name,
+            level=level,
+            starts_at=now - timedelta(minutes=since),
+            ends_at=None if until is None else now - timedelta(minutes=until),
+            seen_at=now,
+        )
+    bars = elements(show(browser_of, environment, "1h"), "rect.lane-alert title")
+    assert [re.split(r"[:,]", words(bar))[1].strip() for bar in bars] == ["Latency", "Checkout"]
+    assert "firing" in words(bars[1])
