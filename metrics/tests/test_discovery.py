@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from explain.rendering import render
-from metrics.configuring import ask_once, try_source
+from metrics.configuring import Trial, ask_once, try_source
 from metrics.payload import METRICS
 from metrics.sources.prometheus import PrometheusConfig, PrometheusServer
 from metrics.sources.prometheus_discovery import Discovery, Service, discover, tried
@@ -90,6 +90,13 @@ def found_at(url: str, environment: Environment, *wanted: str) -> Discovery:
     return ask_once(environment, lambda asking: discover(server, asking, wanted=wanted))
 
 
+def trial_of(url: str, environment: Environment, service: Service) -> Trial:
+    """Try a service's expressions once two scrapes are within the interval of a rate: a busy machine scrapes late."""
+    wait_for(url, service.expressions["requests_per_sec"].replace("$__rate_interval", "1600ms"))
+    config = {"url": url, "expressions": dict(service.expressions), "scrape_interval_s": 0.4}
+    return try_source(environment, "prometheus", config)
+
+
 def of(found: Discovery, template: str) -> Service:
     return next(one for one in found.suggestions if one.template == template).services[0]
 
@@ -125,11 +132,7 @@ def test_services_and_their_expressions_are_found(
     }
     for template, expected in values.items():
         chosen = of(found, template)
-        trial = try_source(
-            environment,
-            "prometheus",
-            {"url": servers[program], "expressions": dict(chosen.expressions), "scrape_interval_s": 0.4},
-        )
+        trial = trial_of(servers[program], environment, chosen)
         assert (trial.problem, trial.told) == (None, []), template
         got = trial.metrics
         assert got.instances == (1 if "instances" in chosen.expressions else None)
@@ -141,11 +144,7 @@ def test_services_and_their_expressions_are_found(
 def test_native_histograms_are_found(servers: dict[str, str], environment: Environment) -> None:
     found = of(found_at(servers["prometheus"], environment, "native"), NATIVE)
     assert found.selector == '{job="native"}'
-    trial = try_source(
-        environment,
-        "prometheus",
-        {"url": servers["prometheus"], "expressions": dict(found.expressions), "scrape_interval_s": 0.4},
-    )
+    trial = trial_of(servers["prometheus"], environment, found)
     assert trial.metrics.requests_per_sec == pytest.approx(20, rel=0.15)
     assert trial.metrics.error_rate == 0
     # All of them are in one bucket, from 125 to 250 ms.
