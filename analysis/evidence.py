@@ -331,7 +331,8 @@ def load_replaced(deployments: Iterable[Deployment]) -> dict[int, Deployment]:
             environment_id=deployment.environment_id, started_at__lt=deployment.started_at
         ).order_by("started_at")
         good = earlier.good().last()
-        replaced = good and earlier.filter(started_at__gt=good.started_at).first()
+        deployed = earlier.exclude(kind=Kind.VERIFICATION)
+        replaced = good and deployed.filter(started_at__gt=good.started_at).first()
         if replaced:
             found[deployment.pk] = replaced
     return found

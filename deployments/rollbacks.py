@@ -4,18 +4,19 @@ from django.db.models import Q
 from django.db.models.functions import Left, Lower
 
 from deployments.commits import SHA, SHORTEST_SHA, same_commit
-from deployments.models import Deployment, DeploymentQuerySet
+from deployments.models import Deployment, DeploymentQuerySet, Kind
 from projects.models import Environment
 
 
 def rolls_back_to(environment: Environment, commit: str) -> Deployment | None:
     """Return the latest good deployment of this commit, where the environment's last deployment has another one.
 
-    None also where the commit of either is not known.
+    None also where the commit of either is not known. A verification deploys nothing, so it is neither.
     """
     if not commit:
         return None
-    earlier = Deployment.objects.filter(environment=environment).order_by("-started_at", "-pk")
+    deployed = Deployment.objects.filter(environment=environment).exclude(kind=Kind.VERIFICATION)
+    earlier = deployed.order_by("-started_at", "-pk")
     last = earlier.values_list("commit_sha", flat=True).first()
     if not last or same_commit(last, commit):
         return None

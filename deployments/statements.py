@@ -79,8 +79,8 @@ place AS (SELECT * FROM named AS environment
         AND NOT EXISTS (SELECT FROM deployments
             WHERE environment_id = environment.id AND idempotency_key = %(idempotency_key)s)))
     AND (%(kind)s <> '' OR %(commit_sha)s = ''
-        OR lower(%(commit_sha)s) = (SELECT lower(commit_sha) FROM deployments WHERE environment_id = environment.id
-            ORDER BY started_at DESC, id DESC LIMIT 1)
+        OR lower(%(commit_sha)s) = (SELECT lower(commit_sha) FROM deployments
+            WHERE environment_id = environment.id AND kind <> 'verification' ORDER BY started_at DESC, id DESC LIMIT 1)
         OR NOT EXISTS (SELECT FROM deployments AS earlier
             JOIN deployment_verdicts AS verdict ON verdict.deployment_id = earlier.id
             WHERE earlier.environment_id = environment.id AND earlier.commit_sha <> ''

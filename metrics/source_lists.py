@@ -11,6 +11,7 @@ from explain.facts import Fact
 from metrics.configuring import (
     MOST_SOURCES,
     Trial,
+    guarded,
     kind_named,
     lock_environment,
     note_kinds,
@@ -81,7 +82,8 @@ def read_list(
             if not secrets:
                 _refuse_secrets(kind, config)
             full = with_kept_secrets(kind, row, config)
-            parsed = kind.parse(full)
+            # A file's call is a pipeline's: it goes on, and the source says why it gives nothing.
+            parsed = guarded(kind.parse(full)) if secrets else kind.parse(full)
             if named_by_call:
                 _check_signed(environment, kind, full, stored if row is None else [*stored, row])
             found.append((Given(kind, full, row), parsed))

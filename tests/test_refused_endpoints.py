@@ -11,6 +11,7 @@ from accounts.tests.factories import make_user
 from dashboard.tests.pages import shows
 from deployments.tests.pipeline import Pipeline
 from metrics.configuring import add_source
+from metrics.source_lists import replace_sources
 from metrics.sources.base import InvalidConfig
 from outbound.addresses import AllowList, network_to_allow, refusal
 from projects.guarding import refused_endpoint
@@ -84,6 +85,12 @@ def test_sources_at_addresses_that_are_not_called_are_refused_when_they_are_ente
         add_source(environment, kind, config)
     [(path, fact)] = refused.value.errors.items()
     assert (path, fact.code) == (field, "blocked_at_entry")
+    with pytest.raises(InvalidConfig) as refused:
+        replace_sources(environment, [{"kind": kind, **config}])
+    assert list(refused.value.errors) == [f"sources.0.{field}"]
+    # A pipeline's call goes on.
+    replace_sources(environment, [{"kind": kind, **config}], secrets=False)
+    replace_sources(environment, [])
     settings.SEQPULSE_OUTBOUND_ALLOW = str(fact.params["allow"])
     add_source(environment, kind, config)
 

@@ -60,6 +60,12 @@ class World:
             make_verdict(finished(self, commit))
 
 
+def verified_since(world: "World") -> None:
+    """What is rolled back was verified after it was deployed; the verification names the commit to go back to."""
+    world.earlier(SHA, OLD_SHA, SHA)
+    Deployment.objects.filter(number=3).update(kind="verification")
+
+
 def world() -> World:
     made = create_project("shop", environment="prod", endpoint=ENDPOINT)
     bare = Environment.objects.create(project=made.project, name="bare")
@@ -206,6 +212,7 @@ TRIGGERS = [
     Case("an endpoint spelled differently", {**PROD, "metrics_endpoint": ENDPOINT.replace("metrics.", "METRICS.")}),
     Case("another endpoint", {**PROD, "metrics_endpoint": OTHER}, status=409),
     Case("a rollback that is found", {**PROD, "commit_sha": SHA}, lambda w: w.earlier(SHA, OLD_SHA)),
+    Case("a rollback of what was verified since", {**PROD, "commit_sha": SHA}, verified_since),
     Case("a rollback that says so", {**PROD, "kind": "rollback", "commit_sha": SHA}, lambda w: w.earlier(SHA)),
     Case("a rollback by an abbreviation", {**PROD, "commit_sha": SHA[:7]}, lambda w: w.earlier(SHA, OLD_SHA)),
     Case("an unknown environment", {"env": "nowhere"}, status=400),

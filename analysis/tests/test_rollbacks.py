@@ -17,7 +17,7 @@ from deployments.rollbacks import rolls_back_to
 from deployments.tests.factories import make_deployment
 from deployments.tests.pipeline import Pipeline
 from events.models import Event
-from projects.models import Environment
+from projects.models import Environment, Freeze
 from projects.services import NewProject
 
 A, B, C = (letter * 40 for letter in "abc")
@@ -66,6 +66,19 @@ def test_a_rollback_has_the_commit_of_a_good_earlier_deployment_but_not_the_last
         deployed(environment, earlier, verdict)
     found = rolls_back_to(environment, commit)
     assert (found.number if found else None) == number
+
+
+@pytest.mark.parametrize("is_frozen", [True, False])
+@pytest.mark.parametrize("commit", ["", A, B, C])
+def test_a_verification_hides_no_rollback(made: NewProject, pipeline: Pipeline, commit: str, is_frozen: bool) -> None:
+    environment = made.environment
+    for sha, verdict in ((A, "ok"), (B, "rollback_recommended"), (commit, "ok")):
+        deployed(environment, sha, verdict)
+    Deployment.objects.filter(number=Deployment.objects.latest("pk").number).update(kind="verification")
+    if is_frozen:
+        Freeze.objects.create(team=made.project.team, reason="Black Friday")
+    assert pipeline.trigger(commit_sha=A).status_code == 200
+    assert Deployment.objects.latest("pk").kind == "rollback"
 
 
 def test_what_was_not_conclusive_or_is_marked_wrong_was_not_good(environment: Environment) -> None:

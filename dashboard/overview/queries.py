@@ -38,7 +38,7 @@ from dashboard.overview.standings import (
     Standings,
     standings_of,
 )
-from deployments.models import Deployment
+from deployments.models import Deployment, Kind
 from metrics.models import MetricSample
 from notifications.models import Channel
 from projects.models import ApiKey, Environment, Project
@@ -321,7 +321,7 @@ def guide_of(user: User) -> Guide:
         answered=answered,
         has_key=project.has_key,
         key_used=project.key_used,
-        triggered=project.last_number > 0,
+        triggered=project.triggered,
         finished=project.finished,
         judged=project.judged,
     )
@@ -357,13 +357,16 @@ def projects_with_facts(user: User) -> Any:
     """Return the user's projects with the facts for the guide."""
     keys = ApiKey.objects.usable().filter(project=OuterRef("pk"))
     own = Deployment.objects.filter(project=OuterRef("pk"))
+    # A verification takes no pipeline.
+    piped = own.exclude(kind=Kind.VERIFICATION)
     return (
         Project.objects.visible_to(user)
         .filter(archived_at__isnull=True)
         .annotate(
             has_key=Exists(keys),
             key_used=Exists(keys.filter(last_used_at__isnull=False)),
-            finished=Exists(own.filter(finished_at__isnull=False)),
+            triggered=Exists(piped),
+            finished=Exists(piped.filter(finished_at__isnull=False)),
             judged=Exists(own.filter(verdict__isnull=False)),
         )
     )

@@ -237,6 +237,10 @@ def test_the_guide_follows_what_is_really_there(browser_of, user):
     assert states(browser_of) == ["current", *["todo"] * 5]
     environment = scenes.environment_of(user)
     assert states(browser_of) == ["done", "current", *["todo"] * 4]
+    verified = make_deployment(environment=environment, kind="verification", state=State.FINISHED)
+    # It takes no pipeline: the calls are still to come.
+    assert states(browser_of) == ["done", "current", *["todo"] * 4]
+    verified.delete()
     make_sample(make_deployment(environment=environment), phase=Phase.PRE)
     # A deployment in the database and a sample of it: the key has been there.
     assert states(browser_of) == ["done"] * 4 + ["current", "todo"]
