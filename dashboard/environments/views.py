@@ -14,21 +14,23 @@ from dashboard.environments.series import RANGES, range_for, range_of, times_of
 from dashboard.forms import FIELD as FORM_FIELD
 from dashboard.page import current_user, page
 from dashboard.policies.queries import environment_of
+from deployments import shown
 from deployments.services import DeploymentRunning, ProjectArchived, Trigger, UnknownEnvironment
 from deployments.services import verify as start_verification
 from projects.freezing import announced_in
 from projects.models import Environment
 
-MOST_REASON = 500
+# As the API reads them; the token becomes an idempotency key.
+read_reason, read_token = shown.text(500), shown.text(200)
 
 
 @page("POST", of=environment_of, action=Action.VERIFY)
 def verify(request: HttpRequest, found: Environment, actions: Actions) -> HttpResponse:
     """Verify the service from now on; where a deployment is running, or was just begun here, show that."""
-    reason = request.POST.get("reason", "").strip()[:MOST_REASON]
-    user = current_user(request)
-    facts = {"commit_message": reason, "author": user.get_username()}
-    key = f"page-{request.POST.get(FORM_FIELD, '')[:200]}" if request.POST.get(FORM_FIELD) else None
+    reason = read_reason("reason", request.POST.get("reason", "")).value
+    token = read_token(FORM_FIELD, request.POST.get(FORM_FIELD, "")).value
+    facts = {"commit_message": reason, "author": current_user(request).get_username()}
+    key = f"page-{token}" if token else None
     try:
         started = start_verification(found.project, Trigger(env=found.name, idempotency_key=key, facts=facts))
     except (DeploymentRunning, ProjectArchived) as error:

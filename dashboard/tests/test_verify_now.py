@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import Role
-from dashboard.tests.pages import elements, shows
+from dashboard.tests.pages import HOSTILE, elements, shows
 from deployments.models import Deployment, State
 from projects.models import Environment
 from tests.factories import make_deployment
@@ -24,6 +24,14 @@ def test_a_member_verifies_now_once_however_often_it_is_sent(browser_of: Client,
     [deployment] = Deployment.objects.all()
     shows(answer, "#1", "Verification", "flag on", "No verdict yet")
     assert (deployment.kind, deployment.author) == ("verification", "ada")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_odd_texts_are_read_as_the_api_reads_them(browser_of: Client, environment: Environment, text: str) -> None:
+    answer = browser_of.post(f"{page(environment)}verify/", {"reason": text, "sent": text})
+    assert answer.status_code == 302
+    [deployment] = Deployment.objects.all()
+    assert deployment.commit_message in (text.strip()[:500], "")
 
 
 def test_a_running_deployment_goes_first(browser_of: Client, environment: Environment) -> None:
