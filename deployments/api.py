@@ -1,6 +1,7 @@
 """The API for CI: trigger and finish (docs/protocol.md)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 from uuid import UUID
@@ -94,6 +95,26 @@ class Running(APIException):
 def unknown(error: UnknownEnvironment) -> ValidationError:
     """Return the 400 of a name that no environment has."""
     return ValidationError({error.field: [str(error)]}, code=error.code)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what the services raise into errors of the API."""
+    try:
+        yield
+    except UnknownEnvironment as error:
+        raise unknown(error) from None
+    except EnvironmentFrozen as error:
+        raise FrozenNow(error) from None
+    except EndpointConflict as error:
+        raise Conflict(error) from None
+    except ProjectArchived as error:
+        raise Archived(str(error)) from None
+    except DeploymentRunning as error:
+        raise Running(str(error)) from None
+    except InvalidSources as error:
+        wrong = [f"{path}: {render(fact)}" for path, fact in error.errors.items()]
+        raise ValidationError({"policy": wrong}) from None
 
 
 def sentences(notes: Sequence[Fact]) -> str:
@@ -203,19 +224,8 @@ class TriggerView(StrictAPIView):
         """Start a deployment: SeqPulse samples the service as it is now."""
         body = checked(TriggerRequest, request.data, request._request)
         trigger = trigger_of(body)
-        try:
+        with refusals():
             started = start_deployment(project_of(request), trigger)
-        except UnknownEnvironment as error:
-            raise unknown(error) from None
-        except EnvironmentFrozen as error:
-            raise FrozenNow(error) from None
-        except EndpointConflict as error:
-            raise Conflict(error) from None
-        except ProjectArchived as error:
-            raise Archived(str(error)) from None
-        except InvalidSources as error:
-            wrong = [f"{path}: {render(fact)}" for path, fact in error.errors.items()]
-            raise ValidationError({"policy": wrong}) from None
         deployment = started.deployment
         answer = trigger_answer(deployment.uuid, deployment.number, started.status, [*started.notes, *body["notes"]])
         if body["wait_for_pre"]:
@@ -259,14 +269,8 @@ class VerificationView(StrictAPIView):
             facts=body["facts"],
             settle_s=body["settle_seconds"],
         )
-        try:
+        with refusals():
             started = verify(project_of(request), trigger)
-        except UnknownEnvironment as error:
-            raise unknown(error) from None
-        except DeploymentRunning as error:
-            raise Running(str(error)) from None
-        except ProjectArchived as error:
-            raise Archived(str(error)) from None
         deployment = started.deployment
         notes = [*started.notes, *body["notes"]]
         return Response(trigger_answer(deployment.uuid, deployment.number, started.status, notes))
@@ -304,16 +308,12 @@ class FinishView(StrictAPIView):
         body = checked(FinishRequest, request.data, request._request)
         project, uuid = project_of(request), body["deployment_id"]
         how = {name: body[name] for name in ("result", "metrics_endpoint", "green")}
-        try:
+        with refusals():
             if uuid is not None:
                 bind_contextvars(deployment_id=str(uuid))
                 finished = finish_deployment(project, uuid, **how)
             else:
                 finished = finish_named(project, body["env"], body["idempotency_key"], **how)
-        except UnknownEnvironment as error:
-            raise unknown(error) from None
-        except EndpointConflict as error:
-            raise Conflict(error) from None
         return Response(finish_answer(finished.uuid, finished.status, finished.notes))
 
     @staticmethod

@@ -166,10 +166,16 @@ class TriggerRequest(serializers.Serializer[Any]):
         return checked_endpoint(value)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Gather what is only shown under `facts`, by column, and what was changed about it under `notes`."""
-        read = {name: value for name, value in attrs.items() if isinstance(value, shown.Shown)}
-        facts = {name: one.value for name, one in read.items() if name != "reason"}
-        return {**attrs, "facts": facts, "notes": [one.note for one in read.values() if one.note is not None]}
+        found = gathered(attrs)
+        del found["facts"]["reason"]
+        return found
+
+
+def gathered(attrs: dict[str, Any]) -> dict[str, Any]:
+    """Gather what is only shown under `facts`, by column, and what was changed about it under `notes`."""
+    read = {name: value for name, value in attrs.items() if isinstance(value, shown.Shown)}
+    facts = {name: one.value for name, one in read.items()}
+    return {**attrs, "facts": facts, "notes": [one.note for one in read.values() if one.note is not None]}
 
 
 class VerificationRequest(serializers.Serializer[Any]):
@@ -186,10 +192,9 @@ class VerificationRequest(serializers.Serializer[Any]):
     settle_seconds = SettleField(help_text="Seconds until the window begins, 0 to 3600; missing: the environment's.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Gather what is only shown under `facts`, by column, and what was changed about it under `notes`."""
-        read = {name: value for name, value in attrs.items() if isinstance(value, shown.Shown)}
-        facts = {"commit_message" if name == "reason" else name: one.value for name, one in read.items()}
-        return {**attrs, "facts": facts, "notes": [one.note for one in read.values() if one.note is not None]}
+        found = gathered(attrs)
+        found["facts"]["commit_message"] = found["facts"].pop("reason")
+        return found
 
 
 class PreSampleState(serializers.Serializer[Any]):
