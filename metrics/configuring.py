@@ -45,7 +45,7 @@ def add_source(environment: Environment, kind: str, data: Any) -> Source:
 
     Raises: InvalidConfig, Environment.DoesNotExist where it is deleted.
     """
-    config = guarded(kind_named(kind).parse(data))
+    config = guarded(kind_named(kind), data)
     with transaction.atomic():
         locked = lock_environment(environment)
         rows = list(locked.sources.all())
@@ -68,20 +68,16 @@ def change_source(source: Source, data: Any) -> None:
     kind = kind_named(source.kind)
     kept = with_kept_secrets(kind, source, data) if isinstance(data, Mapping) else data
     rows = Source.objects.filter(pk=source.pk)
-    if not rows.update(config=stored_form(guarded(kind.parse(kept))), failure=None, failed_at=None, answered_at=None):
+    if not rows.update(config=stored_form(guarded(kind, kept)), failure=None, failed_at=None, answered_at=None):
         raise Source.DoesNotExist
 
 
-def guarded(config: Config) -> Config:
-    """Return the configuration. Raises InvalidConfig where it names addresses that no request may go to."""
-    stored = config.model_dump(mode="json", exclude_defaults=True)
-    urls = {name: stored[name] for name in ("url", "base_url") if stored.get(name)}
-    urls |= {f"targets.{place}": url for place, url in enumerate(stored.get("targets", ()))}
-    steps = ((place, step.get("url", "")) for place, step in enumerate(stored.get("steps", ())))
-    urls |= {f"steps.{place}.url": url for place, url in steps if not url.startswith("/")}
+def guarded(kind: SourceKind[Config], data: Any) -> Config:
+    """Return the parsed configuration. Raises InvalidConfig, also for addresses that no request may go to."""
+    config = kind.parse(data)
     refused = {}
-    for path, url in urls.items():
-        with suppress(EndpointError):  # a target may be more than an address
+    for path, url in kind.addresses(config):
+        with suppress(EndpointError):  # of a step it may have values that are captured before
             if (fact := refused_endpoint(url)) is not None:
                 refused[path] = fact
     if refused:

@@ -83,7 +83,7 @@ def read_list(
                 _refuse_secrets(kind, config)
             full = with_kept_secrets(kind, row, config)
             # A file's call is a pipeline's: it goes on, and the source says why it gives nothing.
-            parsed = guarded(kind.parse(full)) if secrets else kind.parse(full)
+            parsed = guarded(kind, full) if secrets else kind.parse(full)
             if named_by_call:
                 _check_signed(environment, kind, full, stored if row is None else [*stored, row])
             found.append((Given(kind, full, row), parsed))

@@ -1,6 +1,6 @@
 """What a kind of source is: its typed configuration, and how it is asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
@@ -173,6 +173,13 @@ class SourceKind(Generic[Config]):
     def home(self, data: Mapping[str, Any]) -> Any:
         """Return the address that a configuration's own secrets are sent to."""
         return data.get("url")
+
+    def addresses(self, config: Config) -> Iterator[tuple[str, str]]:
+        """Yield the addresses that it asks, each with the path of its field."""
+        if url := getattr(config, "url", ""):
+            yield "url", url
+        for place, target in enumerate(getattr(config, "targets", ())):
+            yield f"targets.{place}", target
 
     def with_nested_secrets(self, stored: Mapping[str, Any], data: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return given values, and the stored secrets that their parts leave out."""

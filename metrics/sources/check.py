@@ -1,6 +1,6 @@
 """Ask as a user does: journeys of HTTP steps, compared before and after a deployment (docs/sources.md)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -32,6 +32,13 @@ class CheckKind(SourceKind[CheckConfig]):
         steps = data.get("steps")
         first = steps[0] if isinstance(steps, list | tuple) and steps else {}
         return data.get("base_url") or (first.get("url") if isinstance(first, Mapping) else None)
+
+    def addresses(self, config: CheckConfig) -> Iterator[tuple[str, str]]:
+        if config.base_url:
+            yield "base_url", config.base_url
+        for place, step in enumerate(config.steps):
+            if not step.url.startswith("/"):
+                yield f"steps.{place}.url", step.url
 
     def with_nested_secrets(self, stored: Mapping[str, Any], data: Mapping[str, Any]) -> Mapping[str, Any]:
         """Keep headers and bodies of steps that are sent to the same address by the same method."""
