@@ -91,10 +91,10 @@ def page_context(request: HttpRequest, detail: Detail, form: FeedbackForm | None
     shown = final if confirmed else verdict.judged if verdict is not None else None
     finding = finding_in_words(shown, deployment) if shown is not None else ""
     good = last_good_before(deployment) if standing is not None and standing.verdict != OK else None
-    back = way_back(deployment, good) if good is not None else None
+    forge = forge_of(deployment.url)
+    back = way_back(deployment, good, forge) if good is not None else None
     lead = lead_of(charts, standing)
     link = public_link("dashboard:deployment", deployment.uuid, request=request)
-    forge = forge_of(deployment.url)
     return {
         "detail": detail,
         "deployment": deployment,

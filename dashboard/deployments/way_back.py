@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dashboard.deployments.forge import SHA, forge_of
+from dashboard.deployments.forge import SHA, Forge
 from dashboard.deployments.queries import siblings_of
 from deployments.models import Deployment
 
@@ -27,11 +27,10 @@ class WayBack:
     command: str
 
 
-def way_back(deployment: Deployment, good: Deployment) -> WayBack:
-    """Return the way from a deployment back to a good one. One query."""
+def way_back(deployment: Deployment, good: Deployment, forge: Forge | None) -> WayBack:
+    """Return the way from a deployment back to a good one. forge: of its repository. One query."""
     between = siblings_of(deployment).filter(pk__gt=good.pk, pk__lt=deployment.pk).order_by("-pk")
     since = list(between[: MOST_SINCE + 1])
-    forge = forge_of(deployment.url)
     return WayBack(
         good=good,
         since=since[:MOST_SINCE],

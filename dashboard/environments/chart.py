@@ -130,6 +130,9 @@ def timeline(
     drawn = limit if is_near(limit, highs) else None
     top, step = scale([*highs, *([] if drawn is None else [drawn])], ratio=ratio)
 
+    def x(bucket: Bucket) -> str:
+        return f"{frame.place(bucket.middle) * WIDTH / 100:.1f}"
+
     def y(value: float) -> str:
         return f"{height(value, top, (TOP, BOTTOM)):.1f}"
 
@@ -138,7 +141,7 @@ def timeline(
 
     areas, lines, dots = [], [], []
     for run in runs_of([bucket for bucket, _ in known], interval_s):
-        xs = [f"{frame.place(bucket.middle) * WIDTH / 100:.1f}" for bucket in run]
+        xs = [x(bucket) for bucket in run]
         shown = [level_of[bucket.first] for bucket in run]
         means = [f"{x},{y(level.mean)}" for x, level in zip(xs, shown, strict=True)]
         if len(run) == 1:
@@ -161,8 +164,7 @@ def timeline(
         latest=levels[-1].mean if levels else None,
         custom=custom,
         points=";".join(
-            f"{frame.place(bucket.middle) * WIDTH / 100:.1f},{bucket.middle.timestamp():.0f},"
-            f"{level.mean:.5g},{level.low:.5g},{level.high:.5g}"
+            f"{x(bucket)},{bucket.middle.timestamp():.0f},{level.mean:.5g},{level.low:.5g},{level.high:.5g}"
             for bucket, level in known
         ),
     )

@@ -101,8 +101,13 @@ class EnvironmentPage:
     alerts: tuple[tuple[Zone, Alert], ...] = ()
 
     @property
+    def is_live(self) -> bool:
+        """Return whether the page updates itself: it shows the last hour."""
+        return self.range.name == "1h" and not self.zoomed
+
+    @property
     def query(self) -> str:
-        """Return what the address of the live part ends with: where nobody chose a range, none is kept."""
+        """Return the query of the live part's address: the range that was chosen, "" where none was."""
         return "" if self.fitted else f"?range={self.range.name}"
 
     @property

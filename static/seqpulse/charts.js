@@ -49,12 +49,16 @@ function placeOf(svg, event) {
   return ((event.clientX - box.left) / box.width) * Number(svg.dataset.width);
 }
 
-function line(svg, x) {
-  const found = svg.querySelector(":scope > .crosshair") ?? svg.appendChild(document.createElementNS(SVG, "line"));
-  const at = svg.dataset.width === "1000" ? `${x / 10}%` : String(x);
-  for (const [name, value] of Object.entries({ class: "crosshair", x1: at, x2: at, y1: svg.dataset.width === "1000" ? "0" : "14", y2: svg.dataset.width === "1000" ? "95.7%" : "170" })) {
-    found.setAttribute(name, value);
-  }
+/** Draw an element of this class over the chart, or move it. */
+function draw(svg, kind, name, attributes) {
+  const found = svg.querySelector(`:scope > .${name}`) ?? svg.appendChild(document.createElementNS(SVG, kind));
+  for (const [attribute, value] of Object.entries({ class: name, ...attributes })) found.setAttribute(attribute, value);
+}
+
+function crosshair(svg, x) {
+  const isWide = svg.dataset.width === "1000";
+  const at = isWide ? `${x / 10}%` : x;
+  draw(svg, "line", "crosshair", { x1: at, x2: at, ...(isWide ? { y1: 0, y2: "95.7%" } : { y1: 14, y2: 170 }) });
 }
 
 /** Show the samples of this time in all charts of the page. */
@@ -63,7 +67,7 @@ function show(area, at) {
     const points = pointsOf(svg);
     if (!points.length) continue;
     const point = nearest(points, "at", at);
-    line(svg, point.x);
+    crosshair(svg, point.x);
     const figure = svg.closest("figure");
     figure.querySelector(".chart-read").textContent = inWords(point, svg);
     figure.classList.add("reading");
@@ -123,13 +127,9 @@ document.addEventListener("pointerdown", (event) => {
 
 function select(event) {
   drag.to = Math.max(0, Math.min(1000, placeOf(drag.svg, event)));
-  for (const svg of chartsOf(holder(drag.svg))) {
-    const found = svg.querySelector(":scope > .selected") ?? svg.appendChild(document.createElementNS(SVG, "rect"));
-    const [left, right] = [drag.from, drag.to].sort((one, other) => one - other);
-    for (const [name, value] of Object.entries({ class: "selected", x: `${left / 10}%`, width: `${(right - left) / 10}%`, y: "0", height: "95.7%" })) {
-      found.setAttribute(name, value);
-    }
-  }
+  const [left, right] = [drag.from, drag.to].sort((one, other) => one - other);
+  const place = { x: `${left / 10}%`, width: `${(right - left) / 10}%`, y: 0, height: "95.7%" };
+  for (const svg of chartsOf(holder(drag.svg))) draw(svg, "rect", "selected", place);
 }
 
 document.addEventListener("pointerup", () => {
