@@ -184,7 +184,7 @@ class Export:
         return counts, at - before["at"]
 
     def has_period(self, point: Any) -> bool:
-        """Return whether a count has a value, and a time that it stands for; one that ends too early is told."""
+        """Return whether a count has a value and covers a period. Rejects a point that ends before it begins."""
         if point.flags & NO_VALUE:
             return False
         if point.start_time_unix_nano >= point.time_unix_nano:

@@ -20,7 +20,7 @@ FAILURES = {
         "networks and names, and is set before SeqPulse starts: SEQPULSE_OUTBOUND_ALLOW=127.0.0.0/8,10.0.0.0/8 make run"
     ),
     "blocked_at_entry": _(
-        "{host} may not be called: {problem}. Ask whoever runs SeqPulse to start it with "
+        "{host} may not be called: {problem}. Ask the operator of SeqPulse to start it with "
         "SEQPULSE_OUTBOUND_ALLOW={allow}"
     ),
     "dns": _("the name {host} could not be resolved: {problem}"),

@@ -18,7 +18,7 @@ from projects.guarding import refused_endpoint
 from projects.models import Environment, Project
 from projects.tests.factories import make_environment
 
-WORDS = "Ask whoever runs SeqPulse to start it with SEQPULSE_OUTBOUND_ALLOW=10.0.0.0/16"
+WORDS = "Ask the operator of SeqPulse to start it with SEQPULSE_OUTBOUND_ALLOW=10.0.0.0/16"
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def with_control(environment: Environment, **metrics: Any) -> Deployment:
 
 
 def with_alert(environment: Environment, **metrics: Any) -> Deployment:
-    """A deployment in whose window an alert of somebody else fires."""
+    """A deployment with an alert of another tool in its window."""
     now = timezone.now()
     Alert.objects.create(
         environment=environment,

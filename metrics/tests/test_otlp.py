@@ -141,7 +141,7 @@ def test_counts_since_a_start_and_resets(made: NewProject) -> None:
     ended = histogram([0, 0, 0], at=now + 0.5, start=now - 30)
     ended["histogram"]["dataPoints"][0]["flags"] = 1  # no recorded value: nothing begins anew by it
     send(made, export(ended))
-    # Ends before it begins, of which no rate can be told; and by both names what is counted once.
+    # A point that ends before it begins has no rate; requests under both names count once.
     backwards = histogram([50, 0, 0], at=now, start=now + 1, temporality=1)
     assert b"ends before it begins" in send(made, export(backwards))
     assert PushedSample.objects.count() == 2
